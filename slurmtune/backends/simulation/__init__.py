@@ -1,0 +1,1 @@
+"""Parts of the simulated cluster; `slurmtune.backends.simulator` puts them together."""

@@ -1,0 +1,202 @@
+"""The study's directory in memory: what driver and slots see of each other, and when.
+
+`SharedFolder` is the directory; `SimulatedExchange` is one driver's way to it. A driver that is
+started again gets a new exchange for the same folder. Claims are decided by the folder at once, as
+link(2) is decided by the file server; everything else is seen after the visibility delay.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+
+from slurmtune.backends.simulation.clock import VirtualClock
+from slurmtune.core.actions import Offer
+from slurmtune.core.events import Event, Resource
+
+_DRIVER = "driver"
+
+Record = Callable[[float], Event]
+"""A line of an event log: becomes an event when it is read, with the time of reading."""
+
+
+class _Log:
+    """The event log of one attempt and how much of it the driver can see."""
+
+    __slots__ = ("records", "visible")
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.visible = 0
+
+
+class SharedFolder:
+    """Offers, claims, event logs, stop requests and checkpoints of one study."""
+
+    def __init__(self, clock: VirtualClock, *, visibility_delay_seconds: float = 0.0) -> None:
+        self._clock = clock
+        self._delay_seconds = visibility_delay_seconds
+        self._offers: dict[str, Offer] = {}
+        self._claims: dict[str, str] = {}
+        self._visible_offers: dict[str, list[tuple[int, str]]] = {}
+        self._idle: dict[str, dict[str, Callable[[], None]]] = {}
+        self._logs: dict[str, _Log] = {}
+        self._stopped: set[str] = set()
+        self._stop_calls: dict[str, Callable[[], None]] = {}
+        self._checkpoints: dict[int, dict[str, Resource]] = {}
+        self._readers: list[Callable[[str], None]] = []
+
+    def subscribe(self, reader: Callable[[str], None]) -> None:
+        """Call ``reader`` with the attempt whenever new records of it can be seen."""
+        self._readers.append(reader)
+
+    def publish(self, offer: Offer) -> None:
+        """Put an offer into the folder, once."""
+        if offer.attempt not in self._offers:
+            self._offers[offer.attempt] = offer
+            self._clock.call_in(self._delay_seconds, lambda: self._show_offer(offer))
+
+    def withdraw(self, attempt: str) -> bool:
+        """Claim the attempt for the driver; tell whether the driver has the claim."""
+        return self.claim(attempt, _DRIVER)
+
+    def claim(self, attempt: str, claimant: str) -> bool:
+        """Claim the attempt; tell whether the claim is the claimant's."""
+        return self._claims.setdefault(attempt, claimant) == claimant
+
+    @property
+    def claims(self) -> dict[str, str]:
+        """Who claimed which attempt: ``TOKEN.INDEX.RESTART`` or ``driver``."""
+        return dict(self._claims)
+
+    def best_offer(self, resource_class: str) -> Offer | None:
+        """Return the offer that a slot of this class would claim."""
+        heap = self._visible_offers.get(resource_class, [])
+        while heap and heap[0][1] in self._claims:
+            heapq.heappop(heap)
+        return self._offers[heap[0][1]] if heap else None
+
+    def await_offer(self, resource_class: str, slot: str, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once when an offer of this class can be seen; first come, first woken."""
+        self._idle.setdefault(resource_class, {})[slot] = wake
+
+    def no_longer_await(self, resource_class: str, slot: str) -> None:
+        """Forget a slot that waited for an offer."""
+        self._idle.get(resource_class, {}).pop(slot, None)
+
+    def append(self, attempt: str, record: Record) -> None:
+        """Write one line of the attempt's event log."""
+        self._logs.setdefault(attempt, _Log()).records.append(record)
+        if self._delay_seconds > 0:
+            self._clock.call_in(self._delay_seconds, lambda: self._show_record(attempt))
+        else:
+            self._show_record(attempt)
+
+    def records(self, attempt: str, offset: int) -> Sequence[Record]:
+        """Return what the driver can see of the log, from line ``offset`` on."""
+        log = self._logs.get(attempt)
+        return () if log is None else log.records[offset : log.visible]
+
+    def request_stop(self, attempt: str) -> None:
+        """Put the stop request of an attempt into the folder."""
+        self._clock.call_in(self._delay_seconds, lambda: self._show_stop(attempt))
+
+    def on_stop(self, attempt: str, stop: Callable[[], None]) -> None:
+        """Call ``stop`` when a stop request can be seen, at once when there is one already."""
+        if attempt in self._stopped:
+            stop()
+        else:
+            self._stop_calls[attempt] = stop
+
+    def no_longer_on_stop(self, attempt: str) -> None:
+        """Forget an attempt that ended."""
+        self._stop_calls.pop(attempt, None)
+
+    def save_checkpoint(self, trial: int, name: str, resource: Resource) -> None:
+        """Publish a checkpoint."""
+        self._checkpoints.setdefault(trial, {})[name] = resource
+
+    def checkpoint(self, trial: int, name: str) -> Resource | None:
+        """Return the resource of a checkpoint, None when there is no such."""
+        return self._checkpoints.get(trial, {}).get(name)
+
+    def checkpoints(self, trial: int) -> Sequence[str]:
+        """Return the names of the checkpoints of a trial, in the order they were saved."""
+        return tuple(self._checkpoints.get(trial, {}))
+
+    def drop_checkpoint(self, trial: int, name: str) -> None:
+        """Delete a checkpoint; it may be gone already."""
+        self._checkpoints.get(trial, {}).pop(name, None)
+
+    def _show_offer(self, offer: Offer) -> None:
+        heap = self._visible_offers.setdefault(offer.resource_class, [])
+        heapq.heappush(heap, (offer.priority, offer.attempt))
+        idle = self._idle.get(offer.resource_class, {})
+        # A slot that is woken may leave for want of time; then the next one gets its chance.
+        while idle and self.best_offer(offer.resource_class) is not None:
+            idle.pop(next(iter(idle)))()
+
+    def _show_record(self, attempt: str) -> None:
+        self._logs[attempt].visible += 1
+        for reader in self._readers:
+            reader(attempt)
+        self._clock.wake()
+
+    def _show_stop(self, attempt: str) -> None:
+        self._stopped.add(attempt)
+        stop = self._stop_calls.pop(attempt, None)
+        if stop is not None:
+            stop()
+
+
+class SimulatedExchange:
+    """An `Exchange` in memory. Reading costs as much as there is to read."""
+
+    def __init__(self, folder: SharedFolder) -> None:
+        self._folder = folder
+        self._offsets: dict[str, int] = {}
+        self._fresh: dict[str, None] = {}
+        folder.subscribe(self._notice)
+
+    def publish(self, offer: Offer) -> None:
+        """Publish the offer and read its attempt from now on."""
+        self._folder.publish(offer)
+        self.watch(offer.attempt, offered=True)
+
+    def withdraw(self, attempt: str) -> bool:
+        """Take the offer back; False when a slot has claimed it."""
+        return self._folder.withdraw(attempt)
+
+    def request_stop(self, attempt: str) -> None:
+        """Ask the running attempt to save and leave."""
+        self._folder.request_stop(attempt)
+
+    def watch(self, attempt: str, *, offered: bool) -> None:
+        """Read this attempt from now on, from its first record."""
+        del offered
+        if attempt not in self._offsets:
+            self._offsets[attempt] = 0
+            self._fresh[attempt] = None
+
+    def forget(self, attempt: str) -> None:
+        """Read this attempt no more."""
+        self._offsets.pop(attempt, None)
+        self._fresh.pop(attempt, None)
+
+    def read(self, now: float) -> Sequence[Event]:
+        """Return what became visible since the last call."""
+        events: list[Event] = []
+        for attempt in self._fresh:
+            records = self._folder.records(attempt, self._offsets[attempt])
+            self._offsets[attempt] += len(records)
+            events.extend(record(now) for record in records)
+        self._fresh.clear()
+        return events
+
+    def drop_checkpoint(self, trial: int, name: str) -> None:
+        """Delete a checkpoint; it may be gone already."""
+        self._folder.drop_checkpoint(trial, name)
+
+    def _notice(self, attempt: str) -> None:
+        if attempt in self._offsets:
+            self._fresh[attempt] = None

@@ -1,0 +1,290 @@
+"""One slot: waits in the queue, starts on a machine, serves offers, and leaves or is taken away.
+
+It behaves as the worker does: claims the best offer of its class, runs it, takes the next, lingers
+without one, starts nothing shortly before its limit.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from slurmtune.backends.base import ArraySpec, SlotState, SlotStatus
+from slurmtune.backends.simulation.clock import Scheduled, VirtualClock
+from slurmtune.backends.simulation.folder import SharedFolder
+from slurmtune.backends.simulation.model import ClusterModel
+from slurmtune.backends.simulation.program import Program
+from slurmtune.backends.simulation.run import AttemptRun, Site
+from slurmtune.backends.simulation.usage import Ledger
+from slurmtune.core.actions import Offer
+from slurmtune.core.seeding import derived_seed
+from slurmtune.core.trial import Outcome
+
+_HOUR = 3600.0
+
+
+class Queue(Protocol):
+    """What a slot asks of the queue it stands in."""
+
+    def enqueue(self, slot: Slot, delay_seconds: float) -> float:
+        """Let the slot start after the delay, when a machine is free; return the earliest time."""
+        ...
+
+    def release(self, slot: Slot, machine: int) -> None:
+        """Take back the machine of a slot that left it."""
+        ...
+
+
+class Slot:
+    """One task of a simulated array, through all its incarnations."""
+
+    def __init__(
+        self,
+        array: ArraySpec,
+        index: int,
+        job: str,
+        *,
+        stream: str,
+        seed: int,
+        queue: Queue,
+        program: Program,
+        model: ClusterModel,
+        clock: VirtualClock,
+        folder: SharedFolder,
+        ledger: Ledger,
+    ) -> None:
+        self.array = array
+        self.index = index
+        self.state = SlotState.PENDING
+        self.restart = 0
+        self._job = job
+        self._stream = stream
+        self._seed = seed
+        self._queue = queue
+        self._program = program
+        self._model = model
+        self._clock = clock
+        self._folder = folder
+        self._ledger = ledger
+        self._outcome: Outcome | None = None
+        self._reason = ""
+        self._status: SlotStatus | None = None
+        self._eligible_at = 0.0
+        self._machine: int | None = None
+        self._started = 0.0
+        self._timers: list[Scheduled] = []
+        self._linger: Scheduled | None = None
+        self._run: AttemptRun | None = None
+        self._offer: Offer | None = None
+        self._run_begin = 0.0
+        self._leaving: tuple[Outcome, str] | None = None
+        self._durations: dict[int, list[float]] = {}
+        self._random = Random()  # noqa: S311 - a simulation, not a secret
+        self._seed_stream()
+
+    @property
+    def name(self) -> str:
+        """``TOKEN.INDEX.RESTART``."""
+        return f"{self.array.token}.{self.index}.{self.restart}"
+
+    def status(self) -> SlotStatus:
+        """Return what Slurm would say about the slot now."""
+        if self._status is None:
+            pending = self.state is SlotState.PENDING
+            self._status = SlotStatus(
+                token=self.array.token,
+                index=self.index,
+                state=self.state,
+                job=self._job,
+                reason=self._reason,
+                outcome=self._outcome,
+                start_estimate=self._eligible_at if pending else None,
+                node="" if self._machine is None else _host(self._machine),
+            )
+        return self._status
+
+    def wait_in_queue(self, delay_seconds: float = 0.0) -> None:
+        """Stand in the queue, for the first time or again."""
+        delay = delay_seconds + self._model.queue_wait(self._random)
+        self._become(SlotState.PENDING, reason="Priority")
+        self._eligible_at = self._queue.enqueue(self, delay)
+
+    def start(self, machine: int) -> None:
+        """Start on a machine."""
+        self._machine = machine
+        self._started = self._clock.now()
+        self._become(SlotState.RUNNING)
+        self._ledger.begin(machine, self.name, self._started)
+        self._expect(self._model.preemptions_per_hour, self.preempt)
+        self._expect(self._model.node_failures_per_hour, self.lose_node)
+        limit = self.array.request.time_limit_seconds
+        if limit is not None:
+            warn_in = max(limit - self._model.grace_seconds, 0.0)
+            self._timers.append(self._clock.call_in(warn_in, self._warn_of_limit))
+        startup = self._model.startup(self._random)
+        self._timers.append(self._clock.call_in(startup, self._serve))
+
+    def cancel(self) -> None:
+        """End because somebody said so: at once, or when the program had its grace."""
+        if self.state is SlotState.PENDING:
+            self._end(Outcome.CANCELLED, "Cancelled")
+        elif self.state is SlotState.RUNNING:
+            # Its worker gets SIGTERM and cannot tell this from pre-emption.
+            self._take_away(Outcome.CANCELLED, "Cancelled", Outcome.PREEMPTED)
+
+    def preempt(self) -> None:
+        """Lose the machine to somebody else, after the grace time."""
+        if self.state is SlotState.RUNNING:
+            self._take_away(Outcome.PREEMPTED, "Preempted", Outcome.PREEMPTED)
+
+    def lose_node(self) -> None:
+        """Be gone with the node, without any record."""
+        if self.state is SlotState.RUNNING:
+            self._kill(Outcome.NODE_FAILED, "NodeDown")
+
+    def _seed_stream(self) -> None:
+        # A stream for each incarnation: what one slot draws never moves what another one draws.
+        seed = derived_seed(self._seed, f"slot/{self._stream}.{self.restart}")
+        self._random.seed(seed)
+
+    def _expect(self, per_hour: float, accident: Callable[[], None]) -> None:
+        if per_hour > 0:
+            seconds = self._random.expovariate(per_hour / _HOUR)
+            self._timers.append(self._clock.call_in(seconds, accident))
+
+    def _become(
+        self, state: SlotState, *, outcome: Outcome | None = None, reason: str = ""
+    ) -> None:
+        self.state, self._outcome, self._reason = state, outcome, reason
+        self._status = None
+
+    def _remaining_seconds(self) -> float:
+        limit = self.array.request.time_limit_seconds
+        if limit is None:
+            return math.inf
+        return self._started + limit - self._clock.now()
+
+    def _serve(self) -> None:
+        """Claim the best offer, or linger, or leave."""
+        offer = self._folder.best_offer(self.array.request.name)
+        if offer is None:
+            self._folder.await_offer(self.array.request.name, self.name, self._serve)
+            self._linger = self._clock.call_in(self._model.linger_seconds, self._leave)
+            return
+        self._stop_lingering()
+        if self._has_time_for(offer):
+            self._folder.claim(offer.attempt, self.name)
+            self._run_attempt(offer)
+        else:
+            self._leave()
+
+    def _has_time_for(self, offer: Offer) -> bool:
+        remaining = self._remaining_seconds()
+        seen = self._durations.get(offer.rung)
+        expected = statistics.median(seen) if seen and remaining < math.inf else 0.0
+        return remaining >= max(expected, self._model.least_remaining_seconds)
+
+    def _run_attempt(self, offer: Offer) -> None:
+        assert self._machine is not None
+        run = AttemptRun(
+            offer,
+            Site(slot=self.name, job=self._job, host=_host(self._machine)),
+            program=self._program,
+            model=self._model,
+            clock=self._clock,
+            folder=self._folder,
+            ended=self._attempt_ended,
+        )
+        self._run, self._offer, self._run_begin = run, offer, self._clock.now()
+        self._ledger.begin(self._machine, self.name, self._run_begin, attempt=offer.attempt)
+        run.start()
+        grace_seconds = self._model.grace_seconds
+        self._folder.on_stop(
+            offer.attempt, lambda: run.interrupt(Outcome.CANCELLED, grace_seconds)
+        )
+
+    def _attempt_ended(self) -> None:
+        self._close_attempt()
+        if self._leaving is not None:
+            self._go(*self._leaving)
+        elif self._model.reuse:
+            self._serve()
+        else:
+            self._leave()
+
+    def _close_attempt(self) -> None:
+        offer = self._offer
+        if offer is None:
+            return
+        now = self._clock.now()
+        self._durations.setdefault(offer.rung, []).append(now - self._run_begin)
+        self._folder.no_longer_on_stop(offer.attempt)
+        self._ledger.end(self.name, now, attempt=offer.attempt)
+        self._run = self._offer = None
+
+    def _warn_of_limit(self) -> None:
+        if self._run is None:
+            self._leave()
+        else:
+            self._take_away(Outcome.TIMEOUT, "TimeLimit", Outcome.TIMEOUT)
+
+    def _take_away(self, outcome: Outcome, reason: str, attempt_outcome: Outcome) -> None:
+        """Begin to end: the running attempt has the grace time, if there is any."""
+        if self._leaving is None or outcome is Outcome.CANCELLED:
+            self._leaving = (outcome, reason)
+        grace_seconds = min(self._model.grace_seconds, self._remaining_seconds())
+        if self._run is None or grace_seconds <= 0:
+            self._kill(outcome, reason)
+        else:
+            self._run.interrupt(attempt_outcome, grace_seconds)
+
+    def _kill(self, outcome: Outcome, reason: str) -> None:
+        """End now; a cancellation that is under way stays one."""
+        if self._run is not None:
+            self._run.vanish()
+        self._close_attempt()
+        if self._leaving is not None and self._leaving[0] is Outcome.CANCELLED:
+            outcome, reason = self._leaving
+        self._go(outcome, reason)
+
+    def _leave(self) -> None:
+        """End by itself."""
+        self._go(Outcome.SUCCEEDED, "")
+
+    def _go(self, outcome: Outcome, reason: str) -> None:
+        """Free the machine; stand in the queue again when Slurm took it away."""
+        self._vacate()
+        if self._model.requeue and outcome in (Outcome.PREEMPTED, Outcome.NODE_FAILED):
+            self.restart += 1
+            self._durations.clear()
+            self._seed_stream()
+            self.wait_in_queue(self._model.requeue_delay_seconds)
+        else:
+            self._end(outcome, reason)
+
+    def _vacate(self) -> None:
+        assert self._machine is not None
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self._stop_lingering()
+        self._leaving = None
+        self._ledger.end(self.name, self._clock.now())
+        machine, self._machine = self._machine, None
+        self._queue.release(self, machine)
+
+    def _end(self, outcome: Outcome, reason: str) -> None:
+        self._become(SlotState.ENDED, outcome=outcome, reason=reason)
+
+    def _stop_lingering(self) -> None:
+        self._folder.no_longer_await(self.array.request.name, self.name)
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+
+def _host(machine: int) -> str:
+    return f"sim{machine:04d}"

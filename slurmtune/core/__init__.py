@@ -1,0 +1,1 @@
+"""The pure heart: a study as a fold of events."""

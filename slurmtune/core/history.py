@@ -1,0 +1,35 @@
+"""What samplers see of a study: configs by trial number, and finished rungs in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from slurmtune.core.events import Config
+from slurmtune.core.ports import Observation
+
+
+@dataclass(slots=True)
+class History:
+    """Grows with the study; read through `slurmtune.core.ports.HistoryView`."""
+
+    _configs: list[Config] = field(default_factory=list)
+    _observations: list[Observation] = field(default_factory=list)
+
+    @property
+    def configs(self) -> Sequence[Config]:
+        """Configs of all trials proposed so far, by trial number."""
+        return self._configs
+
+    @property
+    def observations(self) -> Sequence[Observation]:
+        """Finished rungs, in the order in which they were finished."""
+        return self._observations
+
+    def add_config(self, config: Config) -> None:
+        """Append the config of the next trial."""
+        self._configs.append(config)
+
+    def add_observation(self, observation: Observation) -> None:
+        """Append a finished rung."""
+        self._observations.append(observation)

@@ -1,0 +1,173 @@
+"""The state of a study in one JSON object: what ``status``, ``best`` and the live line show.
+
+Its fields are only ever added (schema ``slurmtune.status/1``). Making it costs no more than the
+number of rungs and of live attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slurmtune.core.ids import trial_id
+from slurmtune.core.record import AttemptRecord
+from slurmtune.core.study import RungCount, Study
+from slurmtune.core.trial import AttemptState
+
+SCHEMA = "slurmtune.status/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingSlots:
+    """Slots that wait for the same reason."""
+
+    reason: str
+    """Slurm's word; empty when not known."""
+    slots: int
+    start: float | None
+    """When the first of them should start, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the study itself does not know."""
+
+    name: str
+    directory: str
+    backend: str
+    resource: str
+    """Name of the resource, such as ``epoch``; empty when trials are not cut into rungs."""
+    now: float
+    opened: float
+    """When the study was opened first, in seconds since 1970."""
+    waiting: Sequence[WaitingSlots] = ()
+    running_slots: int = 0
+    driver: Mapping[str, Any] | None = None
+    expected_units: float | None = None
+    """Resource that the whole study is expected to train."""
+    queries: Mapping[str, int] | None = None
+    """How often the backend was asked what."""
+
+
+def overview(study: Study, around: Surroundings) -> dict[str, Any]:
+    """Return the overview as JSON data."""
+    running = [a for a in study.live.values() if a.state is AttemptState.RUNNING]
+    now_seconds = sum(
+        (around.now - (a.started_time or around.now)) * study.limits.gpus.get(a.resource_class, 0)
+        for a in running
+    )
+    return {
+        "schema": SCHEMA,
+        "study": around.name,
+        "dir": around.directory,
+        "backend": around.backend,
+        "state": state_word(study),
+        "reason": study.halt_text,
+        "time": around.now,
+        "opened": around.opened,
+        "driver": dict(around.driver or {}),
+        "metric": study.settings.objective.metric,
+        "goal": study.settings.objective.goal.value,
+        "resource": around.resource,
+        "trials": {
+            "total": study.limits.trials,
+            "started": len(study.trials),
+            "finished": study.final_trials,
+            "good": study.good_trials,
+            "failed": study.failed_trials,
+        },
+        "rungs": _rungs(study, running),
+        "slots": {
+            "waiting": sum(group.slots for group in around.waiting),
+            "running": around.running_slots,
+        },
+        "queue": [
+            {"reason": group.reason, "jobs": group.slots, "start": group.start}
+            for group in around.waiting
+        ],
+        "gpus_now": sum(study.limits.gpus.get(a.resource_class, 0) for a in running),
+        "gpu_hours": {
+            "used": (study.gpu_seconds + now_seconds) / 3600,
+            "limit": study.limits.gpu_hours,
+            "retried": study.wasted_gpu_seconds / 3600,
+        },
+        "best": best(study),
+        "eta_seconds": _left_seconds(study, around, len(running)),
+        "failures": [_failure(attempt) for attempt in study.recent_failures[-3:]],
+        "queries": dict(around.queries or {}),
+    }
+
+
+def state_word(study: Study) -> str:
+    """Return ``running``, ``done``, ``paused``, ``stopped`` or ``failed`` for people."""
+    if study.halt == "paused":
+        return "paused"
+    if study.halt == "stopped":
+        return "stopped"
+    if not study.finished:
+        return "running"
+    return "done" if study.good_trials else "failed"
+
+
+def best(study: Study) -> dict[str, Any] | None:
+    """Return the best trial of the highest rung that has a finite result.
+
+    Only results at the same rung are compared; ``next`` holds the two behind it.
+    """
+    for rung in sorted(study.rungs, reverse=True):
+        number = study.rungs[rung].best_trial
+        if number is not None:
+            trial = study.trials[number]
+            return {
+                "trial": trial_id(number),
+                "values": {study.settings.objective.metric: trial.values[rung]},
+                "rung": rung,
+                "resource": study.scheduler.ladder(trial.bracket)[rung],
+                "top_resource": study.scheduler.ladder(trial.bracket)[-1],
+                "params": dict(trial.config),
+                "checkpoint": trial.checkpoint,
+            }
+    return None
+
+
+def _rungs(study: Study, running: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
+    ladder = study.scheduler.ladder(0)
+    waits = [a for a in study.live.values() if a.state is not AttemptState.RUNNING]
+    rows = []
+    for rung, level in enumerate(ladder):
+        count = study.rungs.get(rung, RungCount())
+        trial = None if count.best_trial is None else study.trials[count.best_trial]
+        rows.append(
+            {
+                "rung": rung,
+                "resource": level,
+                "waiting": sum(a.rung == rung for a in waits),
+                "running": sum(a.rung == rung for a in running),
+                "done": count.done - count.failed,
+                "promoted": count.promoted,
+                "failed": count.failed,
+                "best": None if trial is None else trial.values[rung],
+            }
+        )
+    return rows
+
+
+def _left_seconds(study: Study, around: Surroundings, running: int) -> float | None:
+    """Return a guess of the time left, from the units left and the time that a unit takes."""
+    if study.finished or around.expected_units is None or not study.units_done or not running:
+        return None
+    left = max(0.0, around.expected_units - float(study.units_done))
+    return left * study.unit_seconds / float(study.units_done) / running
+
+
+def _failure(attempt: AttemptRecord) -> dict[str, Any]:
+    return {
+        "trial": trial_id(attempt.trial),
+        "attempt": attempt.id,
+        "outcome": None if attempt.outcome is None else attempt.outcome.value,
+        "exit_code": attempt.exit_code,
+        "cause": attempt.cause,
+        "host": attempt.host,
+        "job": attempt.job,
+    }

@@ -1,0 +1,41 @@
+"""When an attempt that did not succeed is repeated: the rules of ``[retry]``."""
+
+from __future__ import annotations
+
+from slurmtune.core.events import Limits
+from slurmtune.core.record import AttemptRecord, TrialRecord
+from slurmtune.core.trial import Outcome
+
+
+def allowed_repeats(limits: Limits, outcome: Outcome) -> int:
+    """Return how often a trial may be repeated after ``outcome``."""
+    return {
+        Outcome.FAILED: limits.retry_crash,
+        Outcome.TIMEOUT: limits.retry_timeout,
+        Outcome.PREEMPTED: limits.retry_preempted,
+        Outcome.OUT_OF_MEMORY: limits.retry_out_of_memory,
+        Outcome.NODE_FAILED: limits.retry_node_fail,
+        Outcome.LOST: limits.retry_node_fail,
+    }.get(outcome, 0)
+
+
+def made_progress(attempt: AttemptRecord) -> bool:
+    """Tell whether the attempt saved a checkpoint beyond where it started."""
+    return attempt.saved is not None and attempt.saved > attempt.start
+
+
+def is_repeated(
+    limits: Limits, trial: TrialRecord, attempt: AttemptRecord, outcome: Outcome
+) -> bool:
+    """Tell whether the attempt is repeated, and count the repetition.
+
+    An attempt that met its time limit after saving a newer checkpoint is repeated for free: a
+    long training simply needs several slots. Two in a row without progress would never end.
+    """
+    if outcome is Outcome.TIMEOUT and made_progress(attempt):
+        return True
+    used = trial.retries.get(outcome, 0)
+    if used >= allowed_repeats(limits, outcome):
+        return False
+    trial.retries[outcome] = used + 1
+    return True

@@ -1,0 +1,604 @@
+"""The study: events in, actions out. Pure and deterministic, so the journal can be replayed.
+
+Rule 1  `Study.handle` is the only way in. The state is a fold of the events.
+Rule 2  A second delivery of a fact changes nothing: ``seq`` and the states tell.
+Rule 3  At most one `Propose` is open at a time, so a sampler always sees every earlier config.
+Rule 4  Work that was decided (a retry, an offer taken back by a pause) comes before new decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from slurmtune.core import transitions
+from slurmtune.core.actions import Action, Finish, Offer, Propose, StopAttempt, Withdraw
+from slurmtune.core.events import (
+    AttemptClaimed,
+    AttemptEnded,
+    AttemptQueued,
+    AttemptReported,
+    AttemptStarted,
+    CapacityChanged,
+    CheckpointSaved,
+    ConfigProposed,
+    Event,
+    LimitReached,
+    Limits,
+    OfferWithdrawn,
+    Resource,
+    SpaceExhausted,
+    StopRequested,
+    StudyOpened,
+)
+from slurmtune.core.fleet import Demand, Fleet
+from slurmtune.core.history import History
+from slurmtune.core.ids import attempt_id, parse_attempt_id, trial_id
+from slurmtune.core.objective import Objective
+from slurmtune.core.ports import Observation, Promote, Scheduler, StartTrial
+from slurmtune.core.record import AttemptRecord, TrialRecord
+from slurmtune.core.retry import is_repeated
+from slurmtune.core.seeding import program_seed
+from slurmtune.core.trial import AttemptState, Outcome, TrialState
+from slurmtune.errors import TransitionError
+
+_FIRST_FAILURES = 3
+"""So many failures before any success pause the study: most likely nothing can work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySettings:
+    """What never changes in the life of a study."""
+
+    seed: int
+    objective: Objective
+    resume: bool = True
+    """Whether promoted trials continue from their checkpoint."""
+
+
+@dataclass(slots=True)
+class RungCount:
+    """Figures of one rung."""
+
+    done: int = 0
+    promoted: int = 0
+    failed: int = 0
+    best_loss: float | None = None
+    best_trial: int | None = None
+
+
+class Study:
+    """The whole search, as told by its events."""
+
+    def __init__(self, settings: StudySettings, scheduler: Scheduler) -> None:
+        self.settings = settings
+        self.scheduler = scheduler
+        self.limits = Limits(trials=0)
+        self.capacity = 0
+        self.fleet = Fleet()
+        self.history = History()
+        self.trials: list[TrialRecord] = []
+        self.live: dict[str, AttemptRecord] = {}
+        """Attempts that are on offer or running, in the order of their decision."""
+        self.halt = ""
+        """Why nothing new is decided: ``stopped``, a limit, or ``paused``; empty: it goes on."""
+        self.halt_text = ""
+        """The reason of a pause, in words."""
+        self.finished = ""
+        """Reason of the `Finish` that was emitted."""
+        self.exhausted = False
+        self.gpu_seconds = 0.0
+        self.wasted_gpu_seconds = 0.0
+        self.failed_trials = 0
+        self.good_trials = 0
+        """Trials that finished at least one rung with a finite loss."""
+        self.best_loss: float | None = None
+        self.since_best = 0
+        """Trials that finished their first rung since the best loss got better."""
+        self.rungs: dict[int, RungCount] = {}
+        """Figures by rung, kept up to date so that nobody has to count trials."""
+        self.final_trials = 0
+        self.units_done: Resource = 0
+        """Resource trained in all attempts that succeeded, and how long that took."""
+        self.unit_seconds = 0.0
+        self.recent_failures: list[AttemptRecord] = []
+        """The newest attempts that failed, at most ten."""
+        self._proposing: TrialRecord | None = None
+        self._repeat: dict[int, None] = {}
+        self._since_open = 0
+        self._handlers: dict[type[Event], Callable[..., list[Action] | None]] = {
+            StudyOpened: self._opened,
+            CapacityChanged: self._capacity_changed,
+            ConfigProposed: self._proposed,
+            SpaceExhausted: self._space_exhausted,
+            AttemptQueued: self._queued,
+            AttemptClaimed: self._claimed,
+            AttemptStarted: self._started,
+            AttemptReported: self._reported,
+            CheckpointSaved: self._saved,
+            AttemptEnded: self._ended,
+            OfferWithdrawn: self._withdrawn,
+            StopRequested: self._stop_requested,
+            LimitReached: self._limit_reached,
+        }
+
+    # ---------------------------------------------------------------- events in, actions out
+
+    def handle(self, event: Event) -> tuple[Action, ...] | None:
+        """Apply the event; return what to do now, or None when the event changed nothing.
+
+        Raises:
+            TransitionError: the event cannot happen in this state.
+        """
+        fleet_changed = self.fleet.handle(event)
+        handler = self._handlers.get(type(event))
+        if handler is None:
+            return () if fleet_changed else None
+        actions = handler(event)
+        if actions is None:
+            return () if fleet_changed else None
+        return tuple(actions + self._plan(event.time))
+
+    def open_actions(self) -> list[Action]:
+        """Return every action whose effect is not recorded yet: what a new driver must repeat."""
+        actions: list[Action] = []
+        if self._proposing is not None:
+            actions.append(Propose(trial=self._proposing.number))
+        for attempt in self.live.values():
+            if attempt.withdrawing:
+                actions.append(Withdraw(attempt=attempt.id))
+            elif attempt.state is not AttemptState.RUNNING:
+                actions.append(self._offer(attempt))
+            elif attempt.stopping:
+                actions.append(StopAttempt(attempt=attempt.id))
+        return actions
+
+    def demand(self) -> dict[str, Demand]:
+        """Return how many attempts of each resource class are on offer and running."""
+        counts: dict[str, Demand] = {}
+        for attempt in self.live.values():
+            old = counts.get(attempt.resource_class, Demand(0, 0))
+            running = attempt.state is AttemptState.RUNNING
+            counts[attempt.resource_class] = Demand(
+                old.offered + (not running and not attempt.withdrawing), old.running + running
+            )
+        return counts
+
+    def attempt(self, name: str) -> AttemptRecord:
+        """Return the attempt of this name.
+
+        Raises:
+            TransitionError: the study never decided such an attempt.
+        """
+        if (found := self.live.get(name)) is not None:
+            return found
+        key = parse_attempt_id(name)
+        if key.trial < len(self.trials):
+            for attempt in self.trials[key.trial].attempts:
+                if attempt.id == name:
+                    return attempt
+        raise TransitionError(f"attempt {name} is not known to the study")
+
+    def used_gpu_hours(self) -> float:
+        """Return the GPU-hours of all ended attempts."""
+        return self.gpu_seconds / 3600
+
+    # ---------------------------------------------------------------- the study as a whole
+
+    def _opened(self, event: StudyOpened) -> list[Action]:
+        self.limits = event.limits
+        self.halt = self.halt_text = self.finished = ""
+        self._since_open = 0
+        for trial in self.trials:
+            attempt = trial.last_attempt
+            if trial.state is TrialState.WAITING and (attempt is None or not attempt.is_live):
+                self._repeat[trial.number] = None
+        return []
+
+    def _capacity_changed(self, event: CapacityChanged) -> list[Action] | None:
+        if event.attempts == self.capacity:
+            return None
+        self.capacity = event.attempts
+        return []
+
+    def _stop_requested(self, event: StopRequested) -> list[Action] | None:
+        if event.trial is not None:
+            return self._stop_trial(event.trial)
+        if self.halt == "stopped":
+            return None
+        actions = self._halt("stopped")
+        for attempt in self.live.values():
+            if attempt.state is AttemptState.RUNNING and not attempt.stopping:
+                attempt.stopping = True
+                actions.append(StopAttempt(attempt=attempt.id))
+        return actions
+
+    def _stop_trial(self, number: int) -> list[Action] | None:
+        if number >= len(self.trials):
+            raise TransitionError(f"trial {trial_id(number)} does not exist")
+        trial = self.trials[number]
+        if trial.state.is_final or trial.stop_wanted:
+            return None
+        trial.stop_wanted = True
+        self._repeat.pop(number, None)
+        attempt = trial.last_attempt
+        if attempt is None or not attempt.is_live:
+            self._enter(trial, TrialState.STOPPED)
+            return []
+        if attempt.state is AttemptState.RUNNING:
+            attempt.stopping = True
+            return [StopAttempt(attempt=attempt.id)]
+        attempt.withdrawing = True
+        return [Withdraw(attempt=attempt.id)]
+
+    def _limit_reached(self, event: LimitReached) -> list[Action] | None:
+        return None if self.halt else self._halt(event.limit)
+
+    def _halt(self, reason: str, text: str = "") -> list[Action]:
+        """Decide nothing new and take back what nobody has claimed."""
+        self.halt, self.halt_text = reason, text
+        actions: list[Action] = []
+        for attempt in self.live.values():
+            if attempt.state is not AttemptState.RUNNING and not attempt.withdrawing:
+                attempt.withdrawing = True
+                actions.append(Withdraw(attempt=attempt.id))
+        return actions
+
+    # ---------------------------------------------------------------- proposals
+
+    def _proposed(self, event: ConfigProposed) -> list[Action] | None:
+        trial = self._proposing
+        if trial is None or event.trial != trial.number:
+            if event.trial < len(self.trials):
+                return None
+            raise TransitionError(f"nobody asked for a config of {trial_id(event.trial)}")
+        self._proposing = None
+        trial.config, trial.origin = dict(event.config), event.origin
+        self.trials.append(trial)
+        self.history.add_config(trial.config)
+        self.scheduler.started(trial.number, trial.bracket)
+        if self.halt:
+            return []
+        return [self._new_attempt(trial, event.time)]
+
+    def _space_exhausted(self, event: SpaceExhausted) -> list[Action] | None:
+        if self.exhausted:
+            return None
+        if self._proposing is None or event.trial != self._proposing.number:
+            raise TransitionError(f"nobody asked for a config of {trial_id(event.trial)}")
+        self._proposing = None
+        self.exhausted = True
+        return []
+
+    # ---------------------------------------------------------------- the life of an attempt
+
+    def _queued(self, event: AttemptQueued) -> list[Action] | None:
+        attempt = self.attempt(event.attempt)
+        if attempt.state is not AttemptState.SUBMITTED:
+            return None
+        self._move(attempt, AttemptState.PENDING)
+        return []
+
+    def _claimed(self, event: AttemptClaimed) -> list[Action] | None:
+        attempt = self.attempt(event.attempt)
+        if attempt.state in {AttemptState.RUNNING, AttemptState.ENDED}:
+            return None
+        self._move(attempt, AttemptState.RUNNING)
+        attempt.slot, attempt.withdrawing = event.slot, False
+        attempt.started_time = event.time
+        self._enter(self.trials[attempt.trial], TrialState.RUNNING)
+        if self.halt == "stopped" or self.trials[attempt.trial].stop_wanted:
+            attempt.stopping = True
+            return [StopAttempt(attempt=attempt.id)]
+        return []
+
+    def _started(self, event: AttemptStarted) -> list[Action] | None:
+        attempt = self._fresh(event.attempt, event.seq)
+        if attempt is None:
+            return None
+        actions = self._claimed(
+            AttemptClaimed(time=event.time, attempt=event.attempt, slot=event.slot)
+        )
+        self.fleet.handle(AttemptClaimed(time=event.time, attempt=event.attempt, slot=event.slot))
+        attempt.last_seq = event.seq
+        attempt.job, attempt.host, attempt.start = event.job, event.host, event.start
+        return actions or []
+
+    def _reported(self, event: AttemptReported) -> list[Action] | None:
+        attempt = self._fresh(event.attempt, event.seq)
+        if attempt is None:
+            return None
+        attempt.last_seq = event.seq
+        value = event.metrics.get(self.settings.objective.metric)
+        if attempt.resource is None or event.resource > attempt.resource:
+            attempt.resource = event.resource
+        if value is None:
+            return []
+        if not attempt.reached_end:
+            attempt.value = value
+            attempt.reached_end = attempt.end is not None and event.resource >= attempt.end
+        trial = self.trials[attempt.trial]
+        if self.scheduler.runs_through and not trial.stop_wanted:
+            return self._pass_rungs(trial, attempt, event.resource, value)
+        return []
+
+    def _pass_rungs(
+        self, trial: TrialRecord, attempt: AttemptRecord, resource: Resource, value: float
+    ) -> list[Action]:
+        """Ask the scheduler at each rung below the top that this report passes."""
+        ladder = self.scheduler.ladder(trial.bracket)
+        for rung in range(trial.finished_rung + 1, len(ladder) - 1):
+            level = ladder[rung]
+            if level is None or resource < level:
+                break
+            self._note_rung(trial, rung, value)
+            if self.scheduler.stops(trial.number, rung, self.settings.objective.loss(value)):
+                trial.stop_wanted = attempt.stopping = True
+                return [StopAttempt(attempt=attempt.id)]
+        return []
+
+    def _saved(self, event: CheckpointSaved) -> list[Action] | None:
+        attempt = self._fresh(event.attempt, event.seq)
+        if attempt is None:
+            return None
+        attempt.last_seq, attempt.saved = event.seq, event.resource
+        trial = self.trials[attempt.trial]
+        trial.checkpoint, trial.checkpoint_resource = event.name, event.resource
+        return []
+
+    def _withdrawn(self, event: OfferWithdrawn) -> list[Action] | None:
+        attempt = self.attempt(event.attempt)
+        if not attempt.is_live:
+            return None
+        if attempt.state is AttemptState.RUNNING:
+            raise TransitionError(f"attempt {attempt.id} runs: its offer cannot be taken back")
+        self._close(attempt, Outcome.CANCELLED, event.time)
+        trial = self.trials[attempt.trial]
+        if trial.stop_wanted:
+            self._enter(trial, TrialState.STOPPED)
+        elif not self.halt:
+            self._repeat[trial.number] = None
+        return []
+
+    def _ended(self, event: AttemptEnded) -> list[Action] | None:
+        attempt = self.attempt(event.attempt)
+        if not attempt.is_live or (event.seq is not None and event.seq <= attempt.last_seq):
+            return None
+        if attempt.state is not AttemptState.RUNNING:
+            self._enter(self.trials[attempt.trial], TrialState.RUNNING)
+        if event.seq is not None:
+            attempt.last_seq = event.seq
+        attempt.seconds, attempt.exit_code = event.seconds, event.exit_code
+        attempt.cause, attempt.tail = event.cause, event.tail
+        self._close(attempt, event.outcome, event.time)
+        spent = event.seconds * self.limits.gpus.get(attempt.resource_class, 0)
+        self.gpu_seconds += spent
+        if event.outcome is Outcome.SUCCEEDED and attempt.resource is not None:
+            self.units_done += max(0, attempt.resource - attempt.start)
+            self.unit_seconds += event.seconds
+        elif event.outcome is not Outcome.CANCELLED:
+            self.recent_failures = [*self.recent_failures[-9:], attempt]
+        trial = self.trials[attempt.trial]
+        cut_short = event.outcome not in {Outcome.SUCCEEDED, Outcome.FAILED}
+        if event.outcome is Outcome.SUCCEEDED or (cut_short and attempt.reached_end):
+            # What was reported at the rung is a result, even if the slot was lost a moment later.
+            self._finish_rung(trial, attempt)
+        elif trial.stop_wanted:
+            self._enter(trial, TrialState.STOPPED)
+        elif self.halt == "stopped":
+            self._enter(trial, TrialState.WAITING)
+        elif is_repeated(self.limits, trial, attempt, event.outcome):
+            self.wasted_gpu_seconds += spent
+            self._enter(trial, TrialState.WAITING)
+            self._repeat[trial.number] = None
+        elif event.outcome is Outcome.CANCELLED:
+            self._enter(trial, TrialState.STOPPED)
+        else:
+            self.wasted_gpu_seconds += spent
+            self._fail(trial, attempt)
+        return self._check_limits(attempt)
+
+    # ---------------------------------------------------------------- results
+
+    def _finish_rung(self, trial: TrialRecord, attempt: AttemptRecord) -> None:
+        self._note_rung(trial, attempt.rung, attempt.value)
+        loss = self.settings.objective.loss(attempt.value)
+        self.scheduler.finished(trial.number, attempt.rung, loss)
+        top = attempt.rung == len(self.scheduler.ladder(trial.bracket)) - 1
+        if top:
+            self._enter(trial, TrialState.COMPLETED)
+        elif trial.stop_wanted:
+            self._enter(trial, TrialState.STOPPED)
+        else:
+            self._enter(trial, TrialState.PAUSED)
+
+    def _note_rung(self, trial: TrialRecord, rung: int, value: float | None) -> None:
+        trial.finished_rung = rung
+        trial.values[rung] = value
+        loss = self.settings.objective.loss(value)
+        count = self.rungs.setdefault(rung, RungCount())
+        count.done += 1
+        if loss is not None and (count.best_loss is None or loss < count.best_loss):
+            count.best_loss, count.best_trial = loss, trial.number
+        first = len(trial.values) == 1
+        self.good_trials += first and loss is not None
+        self.since_best += first
+        if loss is not None and (self.best_loss is None or loss < self.best_loss):
+            self.best_loss, self.since_best = loss, 0
+        self.history.add_observation(
+            Observation(
+                trial=trial.number,
+                rung=rung,
+                resource=self.scheduler.ladder(trial.bracket)[rung],
+                loss=loss,
+            )
+        )
+
+    def _fail(self, trial: TrialRecord, attempt: AttemptRecord) -> None:
+        self.failed_trials += 1
+        self._since_open += 1
+        rung = attempt.rung
+        self.rungs.setdefault(rung, RungCount()).failed += 1
+        if rung not in trial.values:
+            self._note_rung(trial, rung, None)
+            self.scheduler.finished(trial.number, rung, None)
+        self._enter(trial, TrialState.FAILED)
+
+    def _check_limits(self, attempt: AttemptRecord) -> list[Action]:
+        if self.halt:
+            return []
+        limits = self.limits
+        failed = self.trials[attempt.trial].state is TrialState.FAILED
+        if failed and (actions := self._check_failures(attempt)):
+            return actions
+        if self.halt:
+            return []
+        if limits.gpu_hours is not None and self.used_gpu_hours() >= limits.gpu_hours:
+            return self._halt("gpu_hours")
+        if limits.stall_trials is not None and self.since_best >= limits.stall_trials:
+            return self._halt("stall")
+        loss = self.settings.objective.loss(attempt.value)
+        completed = self.trials[attempt.trial].state is TrialState.COMPLETED
+        if (
+            limits.target_loss is not None
+            and completed
+            and loss is not None
+            and loss <= limits.target_loss
+        ):
+            return self._halt("target")
+        return []
+
+    def _check_failures(self, attempt: AttemptRecord) -> list[Action]:
+        """Pause before more is spent when most likely nothing can work."""
+        if attempt.exit_code == 0:
+            return self._halt("paused", attempt.cause)
+        if not self.good_trials and self._since_open >= _FIRST_FAILURES:
+            cause = f": {attempt.cause}" if attempt.cause else ""
+            return self._halt(
+                "paused", f"{self._since_open} of {self._since_open} trials failed{cause}"
+            )
+        most = self.limits.max_failed_trials
+        if most is not None and self.failed_trials > most and self._since_open:
+            return self._halt(
+                "paused", f"{self.failed_trials} trials failed, retry.max_failed allows {most}"
+            )
+        return []
+
+    # ---------------------------------------------------------------- decisions
+
+    def _plan(self, time: float) -> list[Action]:
+        """Fill the capacity: first what was decided before, then what the scheduler wants."""
+        if self.finished:
+            return []
+        actions: list[Action] = []
+        while not self.halt and self._in_flight() < self.capacity:
+            if self._repeat:
+                number = next(iter(self._repeat))
+                del self._repeat[number]
+                actions.append(self._new_attempt(self.trials[number], time))
+                continue
+            if self._proposing is not None:
+                break
+            may_start = len(self.trials) < self.limits.trials and not self.exhausted
+            decision = self.scheduler.decide(may_start=may_start)
+            if isinstance(decision, Promote):
+                trial = self.trials[decision.trial]
+                if trial.stop_wanted or trial.state is not TrialState.PAUSED:
+                    continue
+                self.rungs[decision.rung - 1].promoted += 1
+                trial.target_rung = decision.rung
+                self._enter(trial, TrialState.WAITING)
+                actions.append(self._new_attempt(trial, time))
+            elif isinstance(decision, StartTrial):
+                actions.append(self._propose(decision))
+            else:
+                break
+        if not self.live and self._proposing is None and (self.halt or self._is_idle()):
+            self.finished = self.halt or "done"
+            actions.append(Finish(reason=self.finished))
+        return actions
+
+    def _in_flight(self) -> int:
+        return len(self.live) + (self._proposing is not None)
+
+    def _is_idle(self) -> bool:
+        """Whether nothing can be decided any more, however much capacity there is."""
+        return self.capacity > 0 and not self._repeat
+
+    def _propose(self, decision: StartTrial) -> Action:
+        number = len(self.trials)
+        ladder = self.scheduler.ladder(decision.bracket)
+        self._proposing = TrialRecord(
+            number=number,
+            config={},
+            origin="",
+            bracket=decision.bracket,
+            target_rung=len(ladder) - 1 if self.scheduler.runs_through else 0,
+        )
+        return Propose(trial=number)
+
+    def _new_attempt(self, trial: TrialRecord, time: float) -> Offer:
+        rung = trial.target_rung
+        number = 1 + sum(1 for old in trial.attempts if old.rung == rung)
+        resumes = trial.checkpoint is not None and (
+            self.settings.resume
+            # Started from nothing at each rung: only a checkpoint of this very rung counts.
+            or any(old.rung == rung and old.saved is not None for old in trial.attempts)
+        )
+        classes = self.limits.rung_classes
+        attempt = AttemptRecord(
+            id=attempt_id(trial.number, rung, number),
+            trial=trial.number,
+            rung=rung,
+            number=number,
+            start=trial.checkpoint_resource if resumes else 0,
+            end=self.scheduler.ladder(trial.bracket)[rung],
+            checkpoint=trial.checkpoint if resumes else None,
+            resource_class=classes[min(rung, len(classes) - 1)],
+            # Repeated work first, then the higher rungs, then new configs.
+            priority=(500 if number > 1 else 1000) - 10 * min(rung, 49),
+            queued_time=time,
+        )
+        trial.attempts.append(attempt)
+        self.live[attempt.id] = attempt
+        return self._offer(attempt)
+
+    def _offer(self, attempt: AttemptRecord) -> Offer:
+        trial = self.trials[attempt.trial]
+        return Offer(
+            attempt=attempt.id,
+            trial=trial.number,
+            rung=attempt.rung,
+            config=trial.config,
+            start=attempt.start,
+            end=attempt.end,
+            checkpoint=attempt.checkpoint,
+            seed=program_seed(self.settings.seed, trial.number),
+            priority=attempt.priority,
+            resource_class=attempt.resource_class,
+        )
+
+    # ---------------------------------------------------------------- small steps
+
+    def _fresh(self, name: str, seq: int) -> AttemptRecord | None:
+        """Return the attempt if it is live and ``seq`` was not applied yet."""
+        attempt = self.attempt(name)
+        return attempt if attempt.is_live and seq > attempt.last_seq else None
+
+    def _close(self, attempt: AttemptRecord, outcome: Outcome, time: float) -> None:
+        self._move(attempt, AttemptState.ENDED)
+        attempt.outcome, attempt.ended_time = outcome, time
+        attempt.withdrawing = attempt.stopping = False
+        del self.live[attempt.id]
+
+    def _move(self, attempt: AttemptRecord, state: AttemptState) -> None:
+        attempt.state = transitions.follow(
+            transitions.ATTEMPT, attempt.state, state, f"attempt {attempt.id}"
+        )
+
+    def _enter(self, trial: TrialRecord, state: TrialState) -> None:
+        trial.state = transitions.follow(
+            transitions.TRIAL, trial.state, state, f"trial {trial_id(trial.number)}"
+        )
+        self.final_trials += state.is_final
+

@@ -1,0 +1,76 @@
+"""The files that the driver writes into a study's directory for slots and for readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slurmtune.core.request import ResourceRequest
+from slurmtune.driver.ports import Command
+from slurmtune.store import control, fs, lease, manifest
+from slurmtune.store.layout import StudyLayout
+
+
+class DirectoryFiles:
+    """The real `slurmtune.driver.ports.StudyFiles`."""
+
+    def __init__(
+        self, layout: StudyLayout, *, manifest_base: Mapping[str, Any], mine: lease.Lease
+    ) -> None:
+        self._layout = layout
+        self._manifest_base = dict(manifest_base)
+        self._lease = mine
+
+    def publish_manifest(self, token: str, request: ResourceRequest, size: int) -> str:
+        """Publish what the slots of an array need and return its SHA-256 in hex."""
+        fs.make_dir(self._layout.array(token))
+        return manifest.publish_manifest(
+            self._layout.manifest(token),
+            {
+                **self._manifest_base,
+                "token": token,
+                "class": request.name,
+                "size": size,
+                "time_limit_seconds": request.time_limit_seconds,
+            },
+        )
+
+    def publish_overview(self, overview: Mapping[str, Any]) -> None:
+        """Publish the overview for ``status``."""
+        driver = {
+            "alive": not self._lease.released,
+            "host": self._lease.host,
+            "pid": self._lease.pid,
+            "beat": overview["time"],
+        }
+        text = json.dumps({**overview, "driver": driver}, default=str)
+        fs.publish_file(self._layout.status, text.encode())
+
+    def announce_end(self, *, finished: bool) -> None:
+        """Tell slots that no more work comes, or take that back."""
+        if finished:
+            fs.publish_file(self._layout.finished, b"")
+        else:
+            fs.unlink(self._layout.finished)
+
+    def commands(self) -> Sequence[Command]:
+        """Return the commands that wait, oldest first."""
+        return [
+            Command(name=name, verb=str(command["command"]), trial=_trial(command))
+            for name, command in control.receive(self._layout)
+        ]
+
+    def acknowledge(self, command: Command) -> None:
+        """Forget a command: it is in the journal."""
+        control.acknowledge(self._layout, command.name)
+
+    def beat(self, now: float, *, released: bool = False) -> None:
+        """Renew the lease; ``released``: the driver ends on purpose."""
+        self._lease = self._lease.beat(now, released=released)
+        lease.write(self._layout, self._lease)
+
+
+def _trial(command: Mapping[str, Any]) -> int | None:
+    number = command.get("trial")
+    return number if isinstance(number, int) and not isinstance(number, bool) else None

@@ -1,0 +1,1 @@
+"""Slurm's language, pure: text in, text out."""

@@ -1,0 +1,1 @@
+"""The search space: domains, conditions, encoding to the unit cube."""

@@ -1,0 +1,214 @@
+"""The journal: one segment for each driver epoch; the successor seals the predecessor.
+
+An epoch is a number claimed with ``link(2)``. The first record of a segment says how many bytes of
+each earlier segment are history, so whatever a driver writes after it was replaced is ignored.
+A driver appends, syncs, checks that the epoch is still its own, and only then acts. No lock is
+needed for any of this (reliability: README, "What survives").
+
+``history`` may be read by anybody at any time; it never writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from slurmtune.errors import (
+    CorruptJournalError,
+    DriverBusyError,
+    DriverFencedError,
+    NewerFormatError,
+)
+from slurmtune.store import frame, fs
+from slurmtune.store.layout import StudyLayout
+
+FORMAT = 1
+"""Version of the records."""
+
+_CLAIM = re.compile(r"(\d{8})\.claim")
+_HIDDEN_SECONDS = fs.HIDDEN_SECONDS
+
+
+class Segment(NamedTuple):
+    """The part of one epoch's segment that is history."""
+
+    epoch: int
+    path: str
+    records: list[dict[str, Any]]
+    end: int
+
+
+class Journal:
+    """The open segment of this driver's epoch."""
+
+    def __init__(self, layout: StudyLayout, epoch: int, appender: fs.Appender) -> None:
+        self._layout = layout
+        self.epoch = epoch
+        self._appender = appender
+
+    @classmethod
+    def open(cls, layout: StudyLayout, owner: Mapping[str, Any]) -> tuple[Journal, list[dict[str, Any]]]:
+        """Claim the next epoch and return the open journal with all earlier records.
+
+        ``owner`` tells people who claimed it: host, pid. It must hold a unique ``id``.
+
+        Raises:
+            DriverBusyError: another driver claimed the same epoch at this moment.
+            CorruptJournalError: a sealed part of an earlier segment is damaged.
+            NewerFormatError: a newer slurmtune wrote it.
+        """
+        epoch = 1 + max(_epochs(layout), default=0)
+        claim = json.dumps(dict(owner), sort_keys=True).encode()
+        if not fs.publish_once(_claim_path(layout, epoch), claim):
+            raise DriverBusyError(f"another driver took epoch {epoch} of {layout.root} just now")
+        segments = _segments(layout, before=epoch)
+        appender = fs.Appender(_segment_path(layout, epoch, str(owner["id"])))
+        appender.append(
+            {
+                "open": epoch,
+                "format": FORMAT,
+                "owner": dict(owner),
+                "sealed": {str(segment.epoch): segment.end for segment in segments},
+            }
+        )
+        return cls(layout, epoch, appender), _events(segments)
+
+    def append(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Make the records durable, all or none.
+
+        Raises:
+            OSError: they are not in the journal.
+        """
+        if records:
+            self._appender.append_all(records)
+
+    def check_owner(self) -> None:
+        """Look twice whether a later epoch was claimed: caches of names and of listings differ.
+
+        Raises:
+            DriverFencedError: it was; this driver may not act any more.
+        """
+        later = _claim_path(self._layout, self.epoch + 1)
+        newest = max(_listed_epochs(self._layout), default=self.epoch)
+        if newest <= self.epoch:
+            try:
+                fs.read_file(later)
+            except FileNotFoundError:
+                return
+        raise DriverFencedError(
+            f"another driver took {self._layout.root} over; this one does nothing more"
+        )
+
+    def close(self) -> None:
+        """Close the segment."""
+        self._appender.close()
+
+
+def history(layout: StudyLayout) -> list[dict[str, Any]]:
+    """Return all records that are history now, in order.
+
+    Raises:
+        CorruptJournalError: a sealed part is damaged.
+        NewerFormatError: a newer slurmtune wrote it.
+    """
+    return _events(_segments(layout, before=None))
+
+
+def _events(segments: Sequence[Segment]) -> list[dict[str, Any]]:
+    return [record for segment in segments for record in segment.records if "open" not in record]
+
+
+def _segments(layout: StudyLayout, before: int | None) -> list[Segment]:
+    """Read the history: of each epoch as many bytes as the newest segment sealed."""
+    found: dict[int, tuple[str, bytes]] = {}
+    for epoch in _epochs(layout):
+        if before is None or epoch < before:
+            path = _segment_path(layout, epoch, _claim_id(layout, epoch))
+            try:
+                found[epoch] = (path, fs.read_listed(path))
+            except FileNotFoundError:
+                continue  # its driver died between its claim and its first record
+    opened = {epoch: _first_record(path, data) for epoch, (path, data) in found.items()}
+    epochs = sorted(epoch for epoch, first in opened.items() if first is not None)
+    if not epochs:
+        return []
+    newest = epochs[-1]
+    first = opened[newest]
+    assert first is not None
+    sealed = {int(epoch): int(end) for epoch, end in first["sealed"].items()}
+    segments = []
+    for epoch, end in sorted(sealed.items()):
+        if epoch not in found:
+            raise CorruptJournalError(
+                f"{layout.journal}: the segment of epoch {epoch} is missing; "
+                f"epoch {newest} says that {end} bytes of it are history"
+            )
+        segments.append(_sealed(epoch, *found[epoch], end))
+    path, data = found[newest]
+    parsed = frame.parse(data)
+    segments.append(Segment(newest, path, parsed.records, parsed.end))
+    return segments
+
+
+def _sealed(epoch: int, path: str, data: bytes, end: int) -> Segment:
+    parsed = frame.parse(data[:end])
+    if parsed.end != end:
+        raise CorruptJournalError(
+            f"{path}: damaged at byte {parsed.end}; {end} bytes were complete before"
+        )
+    return Segment(epoch, path, parsed.records, end)
+
+
+def _first_record(path: str, data: bytes) -> dict[str, Any] | None:
+    """Return the opening record, or None when its driver died before it was whole."""
+    parsed = frame.parse(data)
+    if not parsed.records:
+        return None
+    first = parsed.records[0]
+    if int(first.get("format", 0)) > FORMAT:
+        raise NewerFormatError(f"{path} was written by a newer slurmtune: please upgrade")
+    return first
+
+
+def _epochs(layout: StudyLayout) -> list[int]:
+    """Return all claimed epochs, also those that a cached listing does not show yet."""
+    epochs = _listed_epochs(layout)
+    while True:
+        following = max(epochs, default=0) + 1
+        try:
+            fs.read_file(_claim_path(layout, following))
+        except FileNotFoundError:
+            return sorted(epochs)
+        epochs.append(following)
+
+
+def _listed_epochs(layout: StudyLayout) -> list[int]:
+    matches = (_CLAIM.fullmatch(name) for name in fs.list_dir(layout.journal))
+    return [int(match.group(1)) for match in matches if match]
+
+
+def _claim_path(layout: StudyLayout, epoch: int) -> str:
+    return os.path.join(layout.journal, f"{epoch:08d}.claim")
+
+
+def _claim_id(layout: StudyLayout, epoch: int) -> str:
+    """Return the id in a claim; a claim that is listed or linked but hidden is waited for."""
+    path = _claim_path(layout, epoch)
+    deadline = time.monotonic() + _HIDDEN_SECONDS
+    while True:
+        try:
+            return str(json.loads(fs.read_listed(path))["id"])
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptJournalError(f"{path}: not a claim of a driver") from error
+
+
+def _segment_path(layout: StudyLayout, epoch: int, owner_id: str) -> str:
+    return os.path.join(layout.journal, f"{epoch:08d}-{owner_id[:8]}.log")

@@ -1,0 +1,94 @@
+"""The lease: a living driver rewrites it every few seconds, so that others leave it alone.
+
+It is politeness only. What keeps two drivers apart is the epoch of the journal; the lease spares
+a user from replacing a driver that is alive. A contender on the same machine asks the kernel; one
+on another machine watches for a change by its own clock, since clocks of two machines differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import uuid
+from dataclasses import asdict, dataclass, replace
+
+from slurmtune.store import fs
+from slurmtune.store.layout import StudyLayout
+
+BEAT_SECONDS = 10.0
+"""How often the driver writes it."""
+PATIENCE_SECONDS = 60.0
+"""A lease from another machine that does not change for so long belongs to a dead driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who drives the study."""
+
+    id: str
+    host: str
+    pid: int
+    boot_id: str
+    process_start: int
+    """Start of the process in clock ticks since boot: tells it from a later one of the same pid."""
+    counter: int = 0
+    time: float = 0.0
+    """By the driver's clock; for people."""
+    released: bool = False
+    """Whether the driver ended on purpose."""
+
+    @classmethod
+    def of_this_process(cls) -> Lease:
+        """Return a new lease for this process."""
+        return cls(
+            id=uuid.uuid4().hex,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            boot_id=_boot_id(),
+            process_start=_process_start(os.getpid()) or 0,
+        )
+
+    def beat(self, now: float, *, released: bool = False) -> Lease:
+        """Return the lease as of ``now``."""
+        return replace(self, counter=self.counter + 1, time=now, released=released)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its driver was started on this machine since it booted."""
+        return self.host == socket.gethostname() and self.boot_id == _boot_id()
+
+    @property
+    def is_alive_here(self) -> bool:
+        """Whether its process lives on this machine."""
+        return self.is_here and _process_start(self.pid) == self.process_start
+
+
+def write(layout: StudyLayout, lease: Lease) -> None:
+    """Publish the lease."""
+    fs.publish_file(layout.lease, json.dumps(asdict(lease)).encode())
+
+
+def read(layout: StudyLayout) -> Lease | None:
+    """Return the lease, or None when there is none that can be read."""
+    try:
+        return Lease(**json.loads(fs.read_file(layout.lease)))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _boot_id() -> str:
+    try:
+        return fs.read_file("/proc/sys/kernel/random/boot_id").decode().strip()
+    except OSError:
+        return ""
+
+
+def _process_start(pid: int) -> int | None:
+    """Return field 22 of /proc/PID/stat, or None when there is no such living process."""
+    try:
+        text = fs.read_file(f"/proc/{pid}/stat").decode("utf-8", "replace")
+    except OSError:
+        return None
+    state, *rest = text.rpartition(")")[2].split()
+    return None if state in {"Z", "X"} else int(rest[18])

@@ -1,0 +1,1 @@
+"""Public contracts, fakes and problems for tests."""

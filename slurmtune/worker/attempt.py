@@ -1,0 +1,605 @@
+"""One attempt, from its claim to the last record: run the program, watch it, say how it ended.
+
+The program reports by appending lines to a file (or by printing); this process copies them into
+the event log, which it alone writes. One loop waits for everything at once: the end of the
+program, signals, output, and the time to look at files. Runs in the job: Python 3.8, standard
+library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from slurmtune.core import ids
+from slurmtune.errors import SlurmtuneError
+from slurmtune.store import checkpoint, event_log, frame, fs
+from slurmtune.store.layout import StudyLayout
+from slurmtune.worker import cause, command, environment
+from slurmtune.worker.attempt_log import AttemptLog, fitting
+from slurmtune.worker.metrics import (
+    MAX_REPORTS,
+    Failed,
+    Item,
+    MetricReader,
+    Number,
+    Report,
+    Saved,
+    merged,
+)
+from slurmtune.worker.parse import OutputParser
+from slurmtune.worker.program import Program, ProgramEnd, oom_kills
+from slurmtune.worker.signals import WARNINGS, SignalInbox
+
+SUCCEEDED = "SUCCEEDED"
+FAILED = "FAILED"
+TIMEOUT = "TIMEOUT"
+PREEMPTED = "PREEMPTED"
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+CANCELLED = "CANCELLED"
+
+_FIRST_LOOK_SECONDS = 0.1
+_LONGEST_LOOK_SECONDS = 0.5
+_STOP_LOOK_SECONDS = 1.0
+# Slurm signals every process of a job in turn: a program can be gone before we hear of it.
+_SIGNAL_RACE_SECONDS = 0.3
+_TAIL_BYTES = 64 * 1024
+_LOG_PATIENCE_SECONDS = 60.0
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class SlotIdentity(NamedTuple):
+    """Which slot this is."""
+
+    token: str
+    index: int
+    restart: int
+    """How often Slurm requeued it before; part of every name, so that no two write one file."""
+    job: str
+    host: str
+    pid: int
+
+
+class Task(NamedTuple):
+    """What an offer asks for."""
+
+    attempt: str
+    trial: int
+    rung: int
+    config: Mapping[str, Any]
+    start: Number
+    end: Optional[Number]
+    checkpoint: Optional[str]
+    seed: int
+    nonce: str
+
+
+class Limits(NamedTuple):
+    """When to end a program that does not end by itself."""
+
+    deadline: Optional[float]
+    """Monotonic time at which the slot's time is up; None for no limit."""
+    near_seconds: float
+    """So long before the deadline an interruption is called a timeout."""
+    grace_seconds: float
+    """From SIGTERM to SIGKILL."""
+
+
+class AttemptResult(NamedTuple):
+    """How the attempt ended, for the slot."""
+
+    outcome: str
+    seconds: float
+
+
+def parse_offer(data: bytes, attempt: str) -> Task:
+    """Return the task in an offer of ``attempt``; unknown keys are ignored.
+
+    Raises:
+        ValueError: it is no offer of this attempt.
+    """
+    try:
+        offer = json.loads(data.decode("utf-8"))
+        if offer["attempt"] != attempt or not isinstance(offer["config"], dict):
+            raise ValueError("the content does not belong to the name")
+        key = ids.parse_attempt_id(attempt)
+        return Task(
+            attempt=attempt,
+            trial=key.trial,
+            rung=key.rung,
+            config=offer["config"],
+            start=offer.get("start") or 0,
+            end=offer.get("end"),
+            checkpoint=offer.get("checkpoint"),
+            seed=int(offer.get("seed") or 0),
+            nonce=str(offer.get("nonce", "")),
+        )
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not an offer: {error!r}") from None
+
+
+def near_seconds(time_limit_seconds: float) -> float:
+    """Return how close to the limit an interruption is taken for a timeout.
+
+    Five minutes, less for short limits; warnings come up to a minute before the time that
+    ``--signal`` names.
+    """
+    return min(300.0, max(0.2 * time_limit_seconds, min(200.0, 0.5 * time_limit_seconds)))
+
+
+class Attempt:
+    """Runs one claimed attempt."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        layout: StudyLayout,
+        manifest: Mapping[str, Any],
+        identity: SlotIdentity,
+        limits: Limits,
+        inbox: SignalInbox,
+    ) -> None:
+        self._task = task
+        self._layout = layout
+        self._manifest = manifest
+        self._identity = identity
+        self._limits = limits
+        self._inbox = inbox
+        self._folder = layout.attempt(task.attempt)
+        self._objectives: List[str] = list(manifest.get("objectives") or [])
+        self._resource_name: str = manifest.get("resource") or ""
+        self._start: Number = 0
+        self._reported: Dict[str, None] = {}
+        self._report_count = 0
+        self._reached: Optional[Number] = None
+        self._gave_up: Optional[str] = None
+        self._interrupted_by = ""
+        self._interrupted_at = 0.0
+        self._kill_at: Optional[float] = None
+        self._was_killed = False
+        self._signals_seen = 0
+
+    def run(self) -> AttemptResult:
+        """Run the program and write how it ended.
+
+        Raises:
+            OSError: the study's directory cannot be written.
+        """
+        fs.make_dir(self._folder)
+        self._log = AttemptLog(self._layout.events(self._task.attempt))
+        self._output = os.open(
+            self._layout.output(self._task.attempt), _NEW_FILE | os.O_APPEND, 0o600
+        )
+        try:
+            return self._run()
+        finally:
+            os.close(self._output)
+
+    def _run(self) -> AttemptResult:
+        folder, note = self._verified_checkpoint()
+        self._start = self._task.start if folder else 0
+        self._save_folder = checkpoint.begin(
+            self._layout,
+            self._task.trial,
+            checkpoint.checkpoint_name(self._start, self._task.attempt),
+        )
+        started = time.monotonic()
+        memory_kills = oom_kills()
+        program: Optional[Program] = None
+        refusal = ""
+        argv: List[str] = []
+        try:
+            context = self._write_files(folder)
+            argv = self._argv(context)
+            program = self._program(argv, context, folder)
+        except (OSError, ValueError, SlurmtuneError) as error:
+            refusal = _why_not_started(error, argv)
+        # After the start: the program loads while the record goes to the disk.
+        self._log_start(argv, note)
+        if program is None:
+            return self._end(FAILED, refusal, ProgramEnd(None, None), started)
+        try:
+            self._supervise(program)
+        except BaseException:
+            program.kill()
+            raise
+        end = program.finish()
+        self._take(self._metric_reader.read(final=True))
+        self._await_signal(end)
+        outcome, why = self._judge(end, oom_kills() > memory_kills)
+        self._keep_saved(outcome)
+        return self._end(outcome, why, end, started)
+
+    # Before the program ------------------------------------------------------------------------
+
+    def _verified_checkpoint(self) -> "tuple[str, str]":
+        """Return the folder of the checkpoint to load, and what to say when it is unusable."""
+        name = self._task.checkpoint
+        if name is None:
+            return "", ""
+        try:
+            folder = self._layout.checkpoint(self._task.trial, name)
+        except ValueError:
+            folder = ""
+        if folder and checkpoint.verify(folder):
+            return folder, ""
+        note = f"the checkpoint {name} is missing or damaged; training starts from 0"
+        self._note(note)
+        return "", note
+
+    def _write_files(self, checkpoint_folder: str) -> Dict[str, str]:
+        """Write what the program reads, and return the values of the command's placeholders."""
+        task, layout = self._task, self._layout
+        context = {
+            "start": environment.format_number(self._start),
+            "end": environment.format_number(task.end),
+            "resource": self._resource_name,
+            "config": layout.config(task.attempt),
+            "trial": ids.trial_id(task.trial),
+            "rung": str(task.rung),
+            "seed": str(task.seed),
+            "checkpoint": checkpoint_folder,
+            "save": self._save_folder,
+        }
+        _write(context["config"], environment.config_json(task.config))
+        _write(layout.params(task.attempt), environment.shell_assignments(task.config))
+        # Made here, so that no cache can remember that it was not there.
+        _write(layout.metrics(task.attempt), b"")
+        values = {**context, **{k: command.format_value(v) for k, v in task.config.items()}}
+        for name, template in (self._manifest.get("files") or {}).items():
+            text = fs.read_file(template).decode("utf-8")
+            target = _inside(self._files_folder, name)
+            os.makedirs(os.path.dirname(target), 0o700, exist_ok=True)
+            _write(target, command.substitute(text, values).encode("utf-8"))
+        return context
+
+    @property
+    def _files_folder(self) -> str:
+        return os.path.join(self._folder, "files")
+
+    def _argv(self, context: Mapping[str, str]) -> List[str]:
+        manifest = self._manifest
+        if manifest.get("function"):
+            return [manifest["python"], "-m", "slurmtune.worker.call", manifest["function"]]
+        return command.build_argv(
+            manifest["command"],
+            shell=bool(manifest.get("shell")),
+            args=manifest.get("args") or "none",
+            config=self._task.config,
+            context=context,
+            absent=[
+                name
+                for name in manifest.get("hyperparameters") or ()
+                if name not in self._task.config
+            ],
+        )
+
+    def _program(
+        self, argv: Sequence[str], context: Mapping[str, str], checkpoint_folder: str
+    ) -> Program:
+        task, layout, manifest = self._task, self._layout, self._manifest
+        variables = environment.Variables(
+            study=str(manifest.get("study", "")),
+            dir=layout.root,
+            trial=context["trial"],
+            trial_dir=layout.trial(task.trial),
+            attempt=task.attempt,
+            rung=context["rung"],
+            start=context["start"],
+            end=context["end"],
+            resource=context["resource"],
+            seed=context["seed"],
+            config=context["config"],
+            sh=layout.params(task.attempt),
+            metrics=layout.metrics(task.attempt),
+            checkpoint=checkpoint_folder,
+            save=self._save_folder,
+            files=self._files_folder if manifest.get("files") else "",
+            objectives=environment.join_names(self._objectives),
+            keep_checkpoints=str(manifest.get("keep_checkpoints") or 2),
+        )
+        expressions = manifest.get("parse") or {}
+        self._parser = (
+            OutputParser(expressions, resource_name=self._resource_name, start=self._start)
+            if expressions
+            else None
+        )
+        self._metric_reader = MetricReader(
+            variables.metrics,
+            resource_name=self._resource_name,
+            start=self._start,
+            note=self._note,
+        )
+        return Program(
+            argv,
+            environment=environment.program_environment(
+                os.environ,
+                variables=variables,
+                user_variables=manifest.get("vars") or {},
+                library=manifest.get("lib") or "",
+            ),
+            folder=manifest["workdir"],
+            output=self._output,
+            capture=self._parser is not None,
+        )
+
+    def _log_start(self, argv: Sequence[str], note: str) -> None:
+        fields: Dict[str, Any] = dict(self._identity._asdict())
+        fields.update(
+            start=self._start,
+            checkpoint=None if note else self._task.checkpoint,
+            command=fitting(argv, length=500, total=16_000, from_end=False),
+            gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        )
+        if note:
+            fields["note"] = note
+        self._log.add(event_log.START, **fields)
+
+    # While it runs -----------------------------------------------------------------------------
+
+    def _supervise(self, program: Program) -> None:
+        """Return when the program has ended."""
+        look_seconds = _FIRST_LOOK_SECONDS
+        next_look = time.monotonic() + look_seconds
+        next_stop_look = time.monotonic() + _STOP_LOOK_SECONDS
+        while True:
+            now = time.monotonic()
+            self._meet_signals(program, now)
+            if program.has_ended():
+                break
+            if now >= next_look:
+                self._take(self._metric_reader.read())
+                look_seconds = min(_LONGEST_LOOK_SECONDS, 1.2 * look_seconds)
+                next_look = now + look_seconds
+            if now >= next_stop_look:
+                if not self._interrupted_by and self._is_stop_wanted():
+                    self._interrupt(program, "stop", now, self._limits.grace_seconds)
+                next_stop_look = now + _STOP_LOOK_SECONDS
+            times = [next_look, next_stop_look, self._kill_at, self._limits.deadline]
+            wake = min(one for one in times if one is not None and one > now)
+            watched = () if program.output is None else (program.output,)
+            if self._inbox.wait(wake - now, watched):
+                self._take_output(program.read())
+        while program.output is not None:
+            data = program.read()
+            if not data:
+                break  # a process left behind may hold the pipe open
+            self._take_output(data)
+        self._take_output(b"", final=True)
+
+    def _meet_signals(self, program: Program, now: float) -> None:
+        grace = self._limits.grace_seconds
+        received = self._inbox.received
+        while self._signals_seen < len(received):
+            number = received[self._signals_seen]
+            self._signals_seen += 1
+            if number in WARNINGS and self._limits.deadline is not None:
+                # The warning comes well before the limit: there is more time to save.
+                self._interrupt(program, "signal", now, max(grace, self._limits.deadline - now))
+            else:
+                self._interrupt(program, "signal", now, grace)
+        deadline = self._limits.deadline
+        if deadline is not None and now >= deadline and not self._interrupted_by:
+            self._interrupt(program, "deadline", now, grace)
+        if self._kill_at is not None and now >= self._kill_at and not self._was_killed:
+            self._was_killed = True
+            program.kill()
+
+    def _interrupt(self, program: Program, by: str, now: float, grace_seconds: float) -> None:
+        """Ask the program to save and leave; a later and stricter call shortens the grace."""
+        if not self._interrupted_by:
+            self._interrupted_by = by
+            self._interrupted_at = now
+            program.ask_to_leave()
+        kill_at = now + grace_seconds
+        self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
+
+    def _is_stop_wanted(self) -> bool:
+        try:
+            names = fs.list_dir(self._folder)
+        except OSError:
+            return False
+        return os.path.basename(self._layout.stop_file(self._task.attempt)) in names
+
+    def _take_output(self, data: bytes, *, final: bool = False) -> None:
+        if self._parser is None:
+            return
+        if data:
+            _write_all(self._output, data)
+        self._take(list(self._parser.feed(data, final=final)))
+
+    def _take(self, items: Sequence[Item]) -> None:
+        """Record what the program told."""
+        items = merged(items)
+        if self._report_count > MAX_REPORTS:
+            items = [item for item in items if not isinstance(item, Report)] + [
+                item for item in items if isinstance(item, Report)
+            ][-1:]
+        for item in items:
+            if isinstance(item, Report):
+                self._report_count += 1
+                self._reported.update(dict.fromkeys(item.metrics))
+                self._reached = max(item.resource, self._reached or 0)
+                self._log.add(
+                    event_log.REPORT,
+                    resource=item.resource,
+                    metrics={k: frame.encode_number(v) for k, v in item.metrics.items()},
+                )
+            elif isinstance(item, Saved):
+                self._take_saved(item)
+            else:
+                assert isinstance(item, Failed)
+                self._gave_up = item.why
+
+    def _take_saved(self, saved: Saved) -> None:
+        try:
+            resource, attempt = checkpoint.parse_checkpoint_name(saved.name)
+        except ValueError:
+            attempt = ""
+        if attempt == self._task.attempt and resource == saved.resource:
+            self._log.add(event_log.CHECKPOINT, resource=resource, name=saved.name)
+        else:
+            self._note(f"not a checkpoint of this attempt: {saved.name[:100]}")
+
+    # After it ----------------------------------------------------------------------------------
+
+    def _await_signal(self, end: ProgramEnd) -> None:
+        """Wait a moment for the signal that may have ended the program before it reached us."""
+        ended_early = end.exit_code == 0 and self._is_below_end()
+        ended_by_signal = end.signal in (signal.SIGTERM, *WARNINGS) or end.exit_code == 143
+        deadline = time.monotonic() + _SIGNAL_RACE_SECONDS
+        while (
+            (ended_early or ended_by_signal)
+            and not self._interrupted_by
+            and not self._inbox.received
+            and time.monotonic() < deadline
+        ):
+            self._inbox.wait(deadline - time.monotonic())
+        if self._inbox.received and not self._interrupted_by:
+            self._interrupted_by = "signal"
+            self._interrupted_at = time.monotonic()
+
+    def _is_below_end(self) -> bool:
+        end = self._task.end
+        return end is not None and (self._reached is None or self._reached < end)
+
+    def _judge(self, end: ProgramEnd, memory_killed: bool) -> "tuple[str, str]":
+        """Return the outcome and its likely cause."""
+        missing = [name for name in self._objectives if name not in self._reported]
+        if self._gave_up is not None:
+            return FAILED, self._gave_up
+        if self._interrupted_by:
+            reached_end = self._task.end is not None and not self._is_below_end()
+            if end.exit_code == 0 and reached_end and not missing:
+                return SUCCEEDED, ""
+            return self._interruption()
+        if end.exit_code == 0:
+            if not missing:
+                return SUCCEEDED, ""
+            expressions = self._manifest.get("parse") or {}
+            unmatched = [expressions[name] for name in missing if name in expressions]
+            return FAILED, cause.missing_metric(missing, list(self._reported), unmatched)
+        tail = self._tail()
+        by_kill = end.signal == signal.SIGKILL or end.exit_code == 137
+        if memory_killed or (by_kill and cause.is_memory_evidence(tail)):
+            return OUT_OF_MEMORY, "ran out of memory"
+        return FAILED, cause.likely_cause(end.exit_code, end.signal, tail)
+
+    def _interruption(self) -> "tuple[str, str]":
+        reached = environment.format_number(self._reached) or "none"
+        state = f"reached {self._resource_name or 'step'} {reached}"
+        if self._interrupted_by == "stop":
+            return CANCELLED, f"stopped on request; {state}"
+        deadline = self._limits.deadline
+        is_near = (
+            deadline is not None and deadline - self._interrupted_at <= self._limits.near_seconds
+        )
+        if is_near:
+            return TIMEOUT, f"the time limit of the slot came first; {state}"
+        return PREEMPTED, f"the slot was told to leave; {state}"
+
+    def _keep_saved(self, outcome: str) -> None:
+        """Publish what the program wrote to ``SLURMTUNE_SAVE``, if it is a whole checkpoint."""
+        names = os.listdir(self._save_folder)
+        end, reached = self._task.end, self._reached
+        if outcome == SUCCEEDED and end is not None:
+            resource: Number = end
+        else:
+            resource = self._start if reached is None else reached
+        is_whole = "done" in names or outcome == SUCCEEDED
+        has_progress = resource > self._start
+        if not names:
+            os.rmdir(self._save_folder)
+        elif not (is_whole and has_progress):
+            shutil.rmtree(self._save_folder, ignore_errors=True)
+        else:
+            self._publish_saved(resource)
+
+    def _publish_saved(self, resource: Number) -> None:
+        task = self._task
+        name = checkpoint.checkpoint_name(resource, task.attempt)
+        manifest = {"trial": task.trial, "attempt": task.attempt, "resource": resource}
+        final = self._layout.checkpoint(task.trial, name)
+        try:
+            is_new = checkpoint.publish(self._save_folder, final, manifest)
+        except (OSError, SlurmtuneError) as error:
+            self._note(f"the checkpoint could not be kept: {error}")
+            shutil.rmtree(self._save_folder, ignore_errors=True)
+        else:
+            if is_new:
+                self._log.add(event_log.CHECKPOINT, resource=resource, name=name)
+
+    def _end(self, outcome: str, why: str, end: ProgramEnd, started: float) -> AttemptResult:
+        seconds = time.monotonic() - started
+        tail = [] if outcome == SUCCEEDED else cause.recorded_tail(self._tail())
+        self._log.add(
+            event_log.END,
+            outcome=outcome,
+            exit_code=end.exit_code,
+            signal=end.signal,
+            cause=why,
+            tail=fitting(tail, length=cause.RECORDED_LINE_LENGTH, total=40_000, from_end=True),
+            seconds=round(seconds, 3),
+        )
+        self._log.finish(_LOG_PATIENCE_SECONDS)
+        return AttemptResult(outcome, seconds)
+
+    def _tail(self) -> List[str]:
+        """Return the last lines of the program's output."""
+        path = self._layout.output(self._task.attempt)
+        size = os.fstat(self._output).st_size
+        data = fs.read_file(path, max(0, size - _TAIL_BYTES))
+        return data.decode("utf-8", "replace").splitlines()[-cause.TAIL_LINES :]
+
+    def _note(self, sentence: str) -> None:
+        """Tell the user something, in the output of the program."""
+        _write_all(self._output, f"slurmtune: {sentence}\n".encode("utf-8", "replace"))
+
+
+def _why_not_started(error: Exception, argv: Sequence[str]) -> str:
+    if isinstance(error, FileNotFoundError) and argv and _text(error.filename) == argv[0]:
+        return f"command not found: {argv[0]}"
+    if isinstance(error, PermissionError) and argv and _text(error.filename) == argv[0]:
+        return f"Permission denied: {argv[0]} cannot be executed"
+    if isinstance(error, OSError):
+        return f"the program could not be started: {error.strerror}: {_text(error.filename)}"
+    return f"the program could not be started: {error}"
+
+
+def _text(name: Any) -> str:
+    return os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
+
+
+def _inside(folder: str, name: str) -> str:
+    """Return the path of ``name`` below ``folder``.
+
+    Raises:
+        ValueError: it would lie elsewhere.
+    """
+    path = os.path.normpath(os.path.join(folder, name))
+    if not path.startswith(folder + os.sep):
+        raise ValueError(f"[run] files: {name!r} would be written outside of the trial's folder")
+    return path
+
+
+def _write(path: str, data: bytes) -> None:
+    """Write a new file of the attempt.
+
+    Not synced: only this node's program reads it, and closing hands it to the server.
+    """
+    descriptor = os.open(path, _NEW_FILE, 0o600)
+    try:
+        _write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

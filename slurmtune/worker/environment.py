@@ -1,0 +1,117 @@
+"""What a program of any language gets: variables ``SLURMTUNE_*``, ``config.json``, ``params.sh``.
+
+Runs in the job: Python 3.8, standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
+
+from slurmtune.worker.command import format_value
+
+_PREFIX = "SLURMTUNE_"
+_NOT_IN_IDENTIFIER = re.compile(r"[^A-Za-z0-9_]")
+
+
+class Variables(NamedTuple):
+    """What the variables of one attempt say; each field is one ``SLURMTUNE_`` variable."""
+
+    study: str
+    """Name of the study."""
+    dir: str
+    """The study's directory."""
+    trial: str
+    """``t00007``"""
+    trial_dir: str
+    """Folder of the trial, kept over its attempts."""
+    attempt: str
+    """``t00007.r2.a1``"""
+    rung: str
+    start: str
+    """Resource that the training starts from."""
+    end: str
+    """Resource to train up to; empty when the study has no fidelity."""
+    resource: str
+    """Word for the resource, such as ``epoch``; empty when the study has no fidelity."""
+    seed: str
+    config: str
+    """Path of the config as JSON."""
+    sh: str
+    """Path of the config as shell assignments."""
+    metrics: str
+    """Path of the file to append reports to."""
+    checkpoint: str
+    """Folder to load; empty on a fresh start."""
+    save: str
+    """Folder to write a checkpoint to."""
+    files: str
+    """Folder of the files made from ``[run] files``."""
+    objectives: str
+    """Names of the metrics that the study wants, with commas between."""
+    keep_checkpoints: str
+    """How many checkpoints of an attempt are kept."""
+
+
+def program_environment(
+    inherited: Mapping[str, str],
+    *,
+    variables: Variables,
+    user_variables: Mapping[str, str],
+    library: str,
+) -> Dict[str, str]:
+    """Return the environment of the program.
+
+    Variables ``SLURMTUNE_*`` of an outer trial do not leak in. ``library`` goes to the end of
+    ``PYTHONPATH``, so that it hides nothing.
+    """
+    result = {name: value for name, value in inherited.items() if not name.startswith(_PREFIX)}
+    # Without it the output of a killed Python program would be lost, and parsed late.
+    result.setdefault("PYTHONUNBUFFERED", "1")
+    result.update(user_variables)
+    if library:
+        path = result.get("PYTHONPATH", "")
+        result["PYTHONPATH"] = f"{path}{os.pathsep}{library}" if path else library
+    for name, value in variables._asdict().items():
+        result[_PREFIX + name.upper()] = value
+    return result
+
+
+def config_json(config: Mapping[str, Any]) -> bytes:
+    """Return the text of ``config.json``."""
+    return (json.dumps(dict(config)) + "\n").encode("ascii")
+
+
+def shell_assignments(config: Mapping[str, Any]) -> bytes:
+    """Return the text of ``params.sh``: one quoted assignment a line.
+
+    Characters that a shell's names cannot have become ``_``: ``opt.lr`` is ``opt_lr``.
+    """
+    lines = [
+        f"{shell_name(name)}={shlex.quote(format_value(value))}\n"
+        for name, value in config.items()
+    ]
+    return "".join(lines).encode("utf-8", "surrogatepass")
+
+
+def shell_name(name: str) -> str:
+    """Return ``name`` as an identifier of the shell."""
+    plain = _NOT_IN_IDENTIFIER.sub("_", name)
+    return "_" + plain if not plain or plain[0].isdigit() else plain
+
+
+def format_number(number: Optional[float]) -> str:
+    """Return a resource as text: ``3``, ``0.5``; empty for None."""
+    if number is None:
+        return ""
+    if isinstance(number, float) and number.is_integer():
+        return str(int(number))
+    return repr(number)
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return names with commas between, as in ``SLURMTUNE_OBJECTIVES``."""
+    return ",".join(names)

@@ -1,0 +1,386 @@
+"""ASHA's promotion variant: the published rule, worked traces, ties, failures and cost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+
+from slurmtune.core.events import Resource
+from slurmtune.core.objective import Goal, Objective
+from slurmtune.core.ports import Promote, StartTrial
+from slurmtune.schedulers.asha import Asha
+from slurmtune.testing.scheduler_contract import (
+    MOVES,
+    ContractScheduler,
+    Execution,
+    Move,
+    SchedulerContract,
+    Walk,
+    execute,
+)
+
+WORKED = [5, 3, 8, 1, 9, 2, 7, 4, 6, 12, 0.5, 10, 11, 13, 1.5, *range(14, 26)]
+"""Losses of c1 to c27."""
+
+
+class TestAshaContract(SchedulerContract):
+    def make_scheduler(self) -> ContractScheduler:
+        return Asha((1, 3, 9), 3)
+
+
+class TestAshaWithFactorTwoContract(SchedulerContract):
+    def make_scheduler(self) -> ContractScheduler:
+        return Asha((0.5, 1.0, 2.0, 4.0, 10.0), 2)
+
+
+class TestAshaWithOneRungContract(SchedulerContract):
+    def make_scheduler(self) -> ContractScheduler:
+        return Asha((9,), 3)
+
+
+def run(
+    losses: Sequence[float | None], *, workers: int, levels: Sequence[Resource] = (1, 3, 9)
+) -> Execution:
+    return execute(
+        Asha(levels, 3),
+        lambda trial, rung: losses[trial],
+        workers=workers,
+        trials=len(losses),
+    )
+
+
+def trace(execution: Execution) -> str:
+    """Write starts as in the worked examples: ``3:c2@1``."""
+    return " ".join(
+        f"{start.time:g}:c{start.trial + 1}@{start.rung}" for start in execution.starts
+    )
+
+
+def rungs(execution: Execution, count: int) -> list[set[int]]:
+    return [{trial + 1 for trial in execution.trials_at(rung)} for rung in range(count)]
+
+
+def with_rung(losses: Sequence[float | None], *, factor: int = 3) -> tuple[Asha, list[int]]:
+    """Return a scheduler with these results at rung 0, and its promotions, in order."""
+    scheduler = Asha((1, factor), factor)
+    for trial, loss in enumerate(losses):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, loss)
+    promotions = []
+    while (decision := scheduler.decide(may_start=False)) is not None:
+        assert isinstance(decision, Promote)
+        promotions.append(decision.trial)
+    return scheduler, promotions
+
+
+def test_trace_of_one_worker() -> None:
+    execution = run(WORKED[:9], workers=1)
+
+    assert trace(execution) == (
+        "0:c1@0 1:c2@0 2:c3@0 3:c2@1 5:c4@0 6:c4@1 8:c5@0 9:c6@0 10:c6@1 12:c4@2 18:c7@0 19:c8@0 "
+        "20:c9@0"
+    )
+    assert execution.end == 21
+    assert rungs(execution, 3) == [set(range(1, 10)), {2, 4, 6}, {4}]
+
+
+def test_trace_of_two_workers() -> None:
+    execution = run(WORKED[:9], workers=2)
+
+    assert trace(execution) == (
+        "0:c1@0 0:c2@0 1:c3@0 1:c4@0 2:c4@1 2:c5@0 3:c6@0 4:c6@1 4:c7@0 5:c8@0 6:c9@0 7:c2@1 "
+        "9:c4@2"
+    )
+    assert execution.end == 15
+
+
+def test_trace_of_three_workers() -> None:
+    execution = run(WORKED[:9], workers=3)
+
+    assert trace(execution) == (
+        "0:c1@0 0:c2@0 0:c3@0 1:c2@1 1:c4@0 1:c5@0 2:c4@1 2:c6@0 3:c6@1 3:c7@0 4:c8@0 4:c9@0 "
+        "5:c4@2"
+    )
+    assert execution.end == 11
+
+
+def test_trace_of_four_workers() -> None:
+    execution = run(WORKED[:9], workers=4)
+
+    assert trace(execution) == (
+        "0:c1@0 0:c2@0 0:c3@0 0:c4@0 1:c4@1 1:c5@0 1:c6@0 1:c7@0 2:c6@1 2:c8@0 2:c9@0 3:c2@1 "
+        "5:c4@2"
+    )
+    assert execution.end == 11
+
+
+def test_trace_of_twenty_seven_configs() -> None:
+    execution = run(WORKED, workers=1, levels=(1, 3, 9, 27))
+    names = " ".join(
+        f"c{start.trial + 1}" + (f"@{start.rung}" if start.rung else "")
+        for start in execution.starts
+    )
+
+    assert names == (
+        "c1 c2 c3 c2@1 c4 c4@1 c5 c6 c6@1 c4@2 c7 c8 c9 c10 c11 c11@1 c11@2 c12 c13 c14 c15 c15@1 "
+        "c16 c17 c18 c8@1 c19 c20 c21 c1@1 c22 c23 c24 c9@1 c25 c26 c27 c7@1 c15@2 c11@3"
+    )
+    assert rungs(execution, 4) == [
+        set(range(1, 28)),
+        {1, 2, 4, 6, 7, 8, 9, 11, 15},
+        {4, 11, 15},
+        {11},
+    ]
+
+
+def test_volume_when_the_best_come_first() -> None:
+    execution = run(range(81), workers=1)
+
+    assert [len(execution.trials_at(rung)) for rung in range(3)] == [81, 27, 9]
+
+
+def test_volume_of_random_losses() -> None:
+    """Some early promotions turn out wrong; 241 and 239 would be a rule that forgets promotions."""
+    source = random.Random()
+    source.seed(0)
+    execution = run([source.random() for _ in range(243)], workers=1)
+
+    assert [len(execution.trials_at(rung)) for rung in range(3)] == [243, 97, 46]
+
+
+@pytest.mark.parametrize(
+    ("factor", "promotable"),
+    [
+        (3, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4]),
+        (4, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3]),
+        (2, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]),
+    ],
+)
+def test_how_many_are_promotable(factor: int, promotable: list[int]) -> None:
+    counts = [len(with_rung(range(size), factor=factor)[1]) for size in range(14)]
+
+    assert promotable == counts
+
+
+def test_of_equals_exactly_a_third_goes_on() -> None:
+    assert with_rung([1.0] * 9)[1] == [0, 1, 2]
+
+
+def test_promotions_of_a_rung_go_best_first() -> None:
+    assert with_rung([9, 3, 8, 1, 7, 2, 6, 5, 4])[1] == [3, 5, 1]
+
+
+def test_nan_counts_but_is_not_promoted() -> None:
+    objective = Objective("loss")
+    losses = [objective.loss(value) for value in (1.0, 2.0, float("nan"), 3.0)]
+
+    assert with_rung(losses)[1] == [0]
+
+
+def test_a_raw_nan_cannot_disturb_the_order() -> None:
+    assert with_rung([5.0, float("nan"), 4.0, float("nan"), 3.0, 2.0, 1.0, 0.0, 6.0])[1] == [
+        7,
+        6,
+        5,
+    ]
+
+
+def test_the_place_of_a_failed_trial_stays_empty() -> None:
+    """Three of nine places, of which valid trials hold two."""
+    assert with_rung([None, None, 2.0, None, None, None, 1.0, None, None])[1] == [6, 2]
+
+
+def test_a_rung_of_failures_promotes_nobody() -> None:
+    assert with_rung([None] * 9)[1] == []
+
+
+def test_maximising_is_minimising_the_negated() -> None:
+    source = random.Random(1)
+    values = [source.random() for _ in range(60)]
+    maximise, minimise = Objective("acc", Goal.MAXIMIZE), Objective("loss")
+    first = run([maximise.loss(value) for value in values], workers=3)
+    second = run([minimise.loss(-value) for value in values], workers=3)
+
+    assert first == second
+
+
+def test_the_highest_rung_goes_first() -> None:
+    """Losses fall from rung to rung, so that rungs 0 and 1 have a promotable trial at once."""
+    scheduler = Asha((1, 2, 4), 2)
+    for trial in range(4):
+        scheduler.started(trial, 0)
+    for trial in (0, 1):
+        scheduler.finished(trial, 0, trial)
+    assert scheduler.decide(may_start=True) == Promote(trial=0, rung=1)
+    scheduler.finished(0, 1, 5.0)
+    for trial in (2, 3):
+        scheduler.finished(trial, 0, -trial)
+    assert scheduler.decide(may_start=True) == Promote(trial=3, rung=1)
+    scheduler.finished(3, 1, -5.0)
+
+    assert scheduler.decide(may_start=True) == Promote(trial=3, rung=2)
+    assert scheduler.decide(may_start=True) == Promote(trial=2, rung=1)
+    assert scheduler.decide(may_start=True) == StartTrial()
+
+
+def test_a_promoted_trial_keeps_its_place() -> None:
+    """With nine finished three may go on in all, not three of the six that are left."""
+    scheduler, promotions = with_rung([1, 2, 3])
+    for trial, loss in ((3, 4), (4, 5), (5, 6)):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, loss)
+
+    assert promotions == [0]
+    assert scheduler.decide(may_start=False) == Promote(trial=1, rung=1)
+    assert scheduler.decide(may_start=False) is None
+
+
+def test_pending_trials_do_not_count() -> None:
+    scheduler = Asha((1, 3), 3)
+    for trial in range(9):
+        scheduler.started(trial, 0)
+    scheduler.finished(0, 0, 1.0)
+    scheduler.finished(1, 0, 2.0)
+
+    assert scheduler.decide(may_start=False) is None
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(moves=MOVES)
+def test_at_rest_the_best_of_every_rung_are_promoted(moves: list[Move]) -> None:
+    """And so at least ``n // 3`` of each rung, unless trials failed."""
+    walk = Walk(Asha((1, 3, 9), 3)).follow(moves).drain()
+    for rung in range(2):
+        here = {trial: loss for (trial, at), loss in walk.results.items() if at == rung}
+        above = {trial for trial, at in walk.results if at == rung + 1}
+        # Python's sort is stable: equals stay in the order in which they came.
+        ranked = sorted(
+            ((loss, trial) for trial, loss in here.items() if loss is not None),
+            key=lambda result: result[0],
+        )
+        best = {trial for _, trial in ranked[: len(here) // 3]}
+
+        assert best <= above
+        if None not in here.values():
+            assert len(above) >= len(here) // 3
+
+
+class CountedLoss(float):
+    """A loss that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __lt__(self, other: float) -> bool:
+        CountedLoss.comparisons += 1
+        return super().__lt__(other)
+
+    def __eq__(self, other: object) -> bool:
+        CountedLoss.comparisons += 1
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+
+@pytest.mark.slow
+def test_a_decision_among_ten_thousand_needs_few_comparisons() -> None:
+    """Logarithmic: 14 levels of a binary search, two comparisons each, a few searches."""
+    source = random.Random(0)
+    scheduler = Asha((1, 3, 9), 3)
+    for trial in range(10_000):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, CountedLoss(source.random()))
+    for decisions in range(2000):
+        CountedLoss.comparisons = 0
+        assert isinstance(scheduler.decide(may_start=True), Promote), decisions
+
+        assert CountedLoss.comparisons < 200
+
+
+def test_a_result_above_the_scheduled_rung_is_refused() -> None:
+    scheduler = Asha((1, 3, 9), 3)
+    scheduler.started(0, 0)
+    with pytest.raises(ValueError, match="only scheduled up to rung 0"):
+        scheduler.finished(0, 1, 1.0)
+
+
+def test_a_result_of_an_unknown_trial_is_refused() -> None:
+    with pytest.raises(ValueError, match="never started"):
+        Asha((1, 3), 3).finished(7, 0, 1.0)
+
+
+def test_a_trial_is_started_once() -> None:
+    scheduler = Asha((1, 3), 3)
+    scheduler.started(0, 0)
+    with pytest.raises(ValueError, match="before"):
+        scheduler.started(0, 0)
+
+
+def test_trials_pause_and_are_not_stopped() -> None:
+    scheduler = Asha((1, 3), 3)
+
+    assert not scheduler.runs_through
+    with pytest.raises(ValueError, match="pauses"):
+        scheduler.stops(0, 0, 1.0)
+
+
+def test_there_is_one_bracket() -> None:
+    with pytest.raises(ValueError, match="bracket 0"):
+        Asha((1, 3), 3).ladder(1)
+
+
+@pytest.mark.parametrize(("levels", "factor"), [((), 3), ((3, 1), 3), ((1, 3), 1)])
+def test_a_wrong_ladder_is_refused(levels: Sequence[Resource], factor: int) -> None:
+    with pytest.raises(ValueError, match=r"rungs|reduction_factor"):
+        Asha(levels, factor)
+
+
+def test_explanation_of_a_promoted_trial() -> None:
+    scheduler, _ = with_rung([5.0, 3.0, 8.0])
+
+    assert "promoted as place 1 of 3 finished, when the best 1 could go on (cutoff 3)" in (
+        scheduler.explain(1)
+    )
+    assert "rung 1 (resource 3): not finished yet" in scheduler.explain(1)
+
+
+def test_explanation_of_a_trial_that_waits_for_others() -> None:
+    scheduler, _ = with_rung([5.0, 3.0, 8.0])
+
+    assert "loss 5, now place 2 of 3; not promoted" in scheduler.explain(0)
+    assert "only the best 1 can go on" in scheduler.explain(0)
+    assert "when 6 have finished" in scheduler.explain(0)
+
+
+def test_explanation_of_a_small_rung() -> None:
+    assert "none can go on" in with_rung([5.0])[0].explain(0)
+
+
+def test_explanation_of_a_promotion_that_waits_for_a_slot() -> None:
+    scheduler = Asha((1, 3), 3)
+    for trial in range(3):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, trial)
+
+    assert "waits for a free slot" in scheduler.explain(0)
+
+
+def test_explanation_of_a_failed_trial() -> None:
+    assert "failed" in with_rung([None, 1.0])[0].explain(0)
+
+
+def test_explanation_at_the_last_rung() -> None:
+    scheduler, _ = with_rung([5.0, 3.0, 8.0])
+    scheduler.finished(1, 1, 2.5)
+
+    assert "rung 1 (resource 3): loss 2.5, now place 1 of 1; this is the last rung" in (
+        scheduler.explain(1)
+    )
+
+
+def test_explanation_of_an_unknown_trial() -> None:
+    assert "never started" in Asha((1, 3), 3).explain(4)
