@@ -198,6 +198,10 @@ class SimulatedCluster:
         self.backend = SimulatedBackend(self._queue, self.model, self.clock)
         self.exchange = SimulatedExchange(self.folder)
 
+    def announce_end(self, *, finished: bool) -> None:
+        """Tell slots that no more work comes, so that idle ones leave; or take that back."""
+        self.folder.announce_end(finished=finished)
+
     def preempt(self, token: str, index: int) -> None:
         """Take the machine away from a running slot, as a pre-emption does."""
         self._queue.slots(token)[index].preempt()

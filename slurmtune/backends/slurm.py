@@ -99,6 +99,8 @@ class _Slot:
     misses: int = 0
     """Polls running in which nobody knew it."""
     missing_since: float = 0.0
+    is_cancelled: bool = False
+    """Whether we asked for its end; a task that was still waiting then leaves no trace."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -296,6 +298,10 @@ class SlurmBackend:
         answer = self._run(["scancel", *target])
         if answer.returncode and "invalid job id" not in answer.stderr.lower():
             raise BackendUnavailableError(_no_answer("scancel", answer))
+        array = self._arrays.get(token)
+        if array is not None:
+            for index in array.slots if indices is None else set(indices) & set(array.slots):
+                array.slots[index].is_cancelled = True
 
     def close(self) -> None:
         """Let go of nothing: slots live on and no process of ours is left."""
@@ -400,6 +406,8 @@ class SlurmBackend:
             if row is not None and outcome is not None and (row.is_own or is_lost):
                 slot.node = row.nodes or slot.node
                 yield _ended(array, index, outcome, row.state, slot)
+            elif slot.is_cancelled and answered:
+                yield _ended(array, index, Outcome.CANCELLED, "", slot)
             elif is_lost:
                 yield _ended(array, index, Outcome.LOST, "Slurm knows it no more", slot)
 

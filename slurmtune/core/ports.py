@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +69,10 @@ class Scheduler(Protocol):
         """Whether an attempt runs from rung to rung and is stopped, not paused and promoted."""
         ...
 
+    def explain(self, trial: int) -> str:
+        """Return in words, rung by rung, why the trial was promoted or was not."""
+        ...
+
 
 class HistoryView(Protocol):
     """What samplers may know of the study."""
@@ -111,11 +115,3 @@ class Sampler(Protocol):
     def origin(self, trial: int) -> str:
         """Return where the config of this trial comes from: ``start``, or the sampler's name."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
-    """Metrics of one report."""
-
-    resource: Resource
-    values: Mapping[str, float]

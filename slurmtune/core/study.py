@@ -223,7 +223,7 @@ class Study:
         self._repeat.pop(number, None)
         attempt = trial.last_attempt
         if attempt is None or not attempt.is_live:
-            self._enter(trial, TrialState.STOPPED)
+            self._abandon(trial)
             return []
         if attempt.state is AttemptState.RUNNING:
             attempt.stopping = True
@@ -355,7 +355,7 @@ class Study:
         self._close(attempt, Outcome.CANCELLED, event.time)
         trial = self.trials[attempt.trial]
         if trial.stop_wanted:
-            self._enter(trial, TrialState.STOPPED)
+            self._abandon(trial)
         elif not self.halt:
             self._repeat[trial.number] = None
         return []
@@ -384,7 +384,7 @@ class Study:
             # What was reported at the rung is a result, even if the slot was lost a moment later.
             self._finish_rung(trial, attempt)
         elif trial.stop_wanted:
-            self._enter(trial, TrialState.STOPPED)
+            self._abandon(trial)
         elif self.halt == "stopped":
             self._enter(trial, TrialState.WAITING)
         elif is_repeated(self.limits, trial, attempt, event.outcome):
@@ -392,7 +392,7 @@ class Study:
             self._enter(trial, TrialState.WAITING)
             self._repeat[trial.number] = None
         elif event.outcome is Outcome.CANCELLED:
-            self._enter(trial, TrialState.STOPPED)
+            self._abandon(trial)
         else:
             self.wasted_gpu_seconds += spent
             self._fail(trial, attempt)
@@ -433,6 +433,12 @@ class Study:
                 loss=loss,
             )
         )
+
+    def _abandon(self, trial: TrialRecord) -> None:
+        """Stop a trial for good; nobody need wait for the rung that it was on its way to."""
+        if trial.state is not TrialState.PAUSED and trial.target_rung not in trial.values:
+            self.scheduler.finished(trial.number, trial.target_rung, None)
+        self._enter(trial, TrialState.STOPPED)
 
     def _fail(self, trial: TrialRecord, attempt: AttemptRecord) -> None:
         self.failed_trials += 1
@@ -503,7 +509,8 @@ class Study:
             decision = self.scheduler.decide(may_start=may_start)
             if isinstance(decision, Promote):
                 trial = self.trials[decision.trial]
-                if trial.stop_wanted or trial.state is not TrialState.PAUSED:
+                if trial.state is not TrialState.PAUSED:  # stopped by the user meanwhile
+                    self.scheduler.finished(trial.number, decision.rung, None)
                     continue
                 self.rungs[decision.rung - 1].promoted += 1
                 trial.target_rung = decision.rung

@@ -52,7 +52,7 @@ def _identity(token: str, index: int) -> SlotIdentity:
     restart = os.environ.get("SLURM_RESTART_COUNT", "0")
     return SlotIdentity(
         token=token,
-        index=index,
+        position=index,
         restart=int(restart) if restart.isdigit() else 0,
         job=f"{array}_{task}" if array and task else str(os.getpid()),
         host=os.uname().nodename,

@@ -47,6 +47,8 @@ _LONGEST_LOOK_SECONDS = 0.5
 _STOP_LOOK_SECONDS = 1.0
 # Slurm signals every process of a job in turn: a program can be gone before we hear of it.
 _SIGNAL_RACE_SECONDS = 0.3
+# Leaving well and early is usual for programs that stop by themselves: those hardly wait.
+_EXIT_RACE_SECONDS = 0.01
 _TAIL_BYTES = 64 * 1024
 _LOG_PATIENCE_SECONDS = 60.0
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,12 +58,19 @@ class SlotIdentity(NamedTuple):
     """Which slot this is."""
 
     token: str
-    index: int
+    position: int
+    """Index in the array."""
     restart: int
     """How often Slurm requeued it before; part of every name, so that no two write one file."""
     job: str
     host: str
     pid: int
+
+    def record(self) -> Dict[str, Any]:
+        """Return the fields that claims and start records carry."""
+        fields = self._asdict()
+        fields["index"] = fields.pop("position")
+        return fields
 
 
 class Task(NamedTuple):
@@ -329,7 +338,7 @@ class Attempt:
         )
 
     def _log_start(self, argv: Sequence[str], note: str) -> None:
-        fields: Dict[str, Any] = dict(self._identity._asdict())
+        fields: Dict[str, Any] = self._identity.record()
         fields.update(
             start=self._start,
             checkpoint=None if note else self._task.checkpoint,
@@ -417,9 +426,8 @@ class Attempt:
         """Record what the program told."""
         items = merged(items)
         if self._report_count > MAX_REPORTS:
-            items = [item for item in items if not isinstance(item, Report)] + [
-                item for item in items if isinstance(item, Report)
-            ][-1:]
+            newest = [item for item in items if isinstance(item, Report)][-1:]
+            items = [item for item in items if not isinstance(item, Report) or item in newest]
         for item in items:
             if isinstance(item, Report):
                 self._report_count += 1
@@ -452,7 +460,8 @@ class Attempt:
         """Wait a moment for the signal that may have ended the program before it reached us."""
         ended_early = end.exit_code == 0 and self._is_below_end()
         ended_by_signal = end.signal in (signal.SIGTERM, *WARNINGS) or end.exit_code == 143
-        deadline = time.monotonic() + _SIGNAL_RACE_SECONDS
+        patience = _SIGNAL_RACE_SECONDS if ended_by_signal else _EXIT_RACE_SECONDS
+        deadline = time.monotonic() + patience
         while (
             (ended_early or ended_by_signal)
             and not self._interrupted_by

@@ -1,9 +1,8 @@
-"""The argument list of a program: command of the manifest + values of one attempt, without a shell.
+"""The argument list of a program: the command with the values of one attempt, without a shell.
 
-Values never pass a shell unquoted. A command is a list of words; placeholders ``{name}`` in them
-are replaced by values and nothing else is interpreted. Only a text that cannot work without a shell
-(pipes, variables, ``&&``) is given to ``bash -c``, and there every value is quoted for the place
-where it stands.
+A command is a list of words; placeholders ``{name}`` in them are replaced by values and nothing
+else is interpreted. Only a text that cannot work without a shell (pipes, variables, ``&&``) is
+given to ``bash -c``, and there every value is quoted for the place where it stands.
 
 Rules for a value that is absent (the config of a conditional hyperparameter, the checkpoint of a
 fresh start): ``--name {x}`` and ``--name={x}`` are left out, a lone ``{x}`` becomes an empty word.
@@ -47,8 +46,8 @@ _SHELL_FIRST_WORDS = frozenset(
     | {"if", "for", "while", "case", "{", "[[", "!", "trap", "alias"}
 )
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
-_ACTIVE_BARE = frozenset("|&;<>()$`\n*?[~#")
-_ACTIVE_IN_DOUBLE_QUOTES = frozenset("$`")
+# By the quote that they stand in; single quotes switch everything off.
+_ACTIVE_IN = {"": frozenset("|&;<>()$`\n*?[~#"), '"': frozenset("$`")}
 _HYDRA_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./:@+-]*")
 _HYDRA_WORDS = frozenset({"true", "false", "null", "nan", "inf"})
 
@@ -75,12 +74,12 @@ def split_command(text: str) -> Words:
     if not words:
         raise SpecError("no command")
     if _needs_shell(text.strip(), words[0]):
-        return Words((text.strip(),), shell=True)
-    return Words(tuple(words), shell=False)
+        return Words((text.strip(),), True)
+    return Words(tuple(words), False)
 
 
 def format_value(value: Scalar) -> str:
-    """Return a value as one word: shortest exact floats, plain integers, ``true`` and ``false``."""
+    """Return a value as one word: shortest exact floats, plain integers, true and false."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -227,10 +226,7 @@ def _needs_shell(text: str, first_word: str) -> bool:
 
     def look(character: str, quote: str) -> None:
         nonlocal active
-        if quote == "" and character in _ACTIVE_BARE:
-            active = True
-        elif quote == '"' and character in _ACTIVE_IN_DOUBLE_QUOTES:
-            active = True
+        active = active or character in _ACTIVE_IN.get(quote, ())
 
     _scan(text, look)
     return active

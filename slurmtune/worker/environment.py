@@ -107,9 +107,8 @@ def format_number(number: Optional[float]) -> str:
     """Return a resource as text: ``3``, ``0.5``; empty for None."""
     if number is None:
         return ""
-    if isinstance(number, float) and number.is_integer():
-        return str(int(number))
-    return repr(number)
+    whole = int(number)
+    return str(whole) if whole == number else repr(number)
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -158,9 +158,7 @@ class MetricReader:
                 return items
             end = data.rfind(b"\n") + 1
             is_full = len(data) == _MAX_READ_BYTES
-            if end == 0 and (is_full or (final and data)):
-                end = len(data)
-            elif final and not is_full:
+            if (end == 0 and is_full) or (final and not is_full):
                 end = len(data)
             for line in data[:end].split(b"\n"):
                 item = self._item(line)

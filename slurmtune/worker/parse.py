@@ -61,7 +61,7 @@ class OutputParser:
             return None
         if self._resource is not None:
             return Report(self._resource, metrics)
-        # Metrics on lines of their own are counted apart: the second loss belongs to the second acc.
+        # Metrics on lines of their own are counted apart: the second loss and the second acc.
         return Report(max(self._counter.next(name) for name in metrics), metrics)
 
 

@@ -5,6 +5,7 @@ Runs in the job: Python 3.8, standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -95,10 +96,9 @@ class Program:
         return ProgramEnd(code, None)
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        # Gone, or only a process of another user is left in the group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # gone, or only a process of another user is left in the group
 
     def _close_output(self) -> None:
         if self._process.stdout is not None:

@@ -2,7 +2,7 @@
 
 ::
 
-    trial = slurmtune.trial()                    # outside of slurmtune: slurmtune.trial(lr=1e-3, epoch=10)
+    trial = slurmtune.trial()         # outside of slurmtune: slurmtune.trial(lr=1e-3, epoch=10)
     if trial.resumed:
         model.load_state_dict(torch.load(trial.checkpoint / "model.pt"))
     for epoch in trial.steps():

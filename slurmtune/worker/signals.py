@@ -7,6 +7,7 @@ Runs in the job: Python 3.8, standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -34,7 +35,7 @@ class SignalInbox:
         self._previous: Dict[int, Any] = {}
         self._previous_wakeup = -1
 
-    def __enter__(self) -> SignalInbox:
+    def __enter__(self) -> SignalInbox:  # noqa: PYI034 - Self came with Python 3.11
         for descriptor in (self._read_end, self._write_end):
             os.set_blocking(descriptor, False)
         for number in STOPS:
@@ -62,10 +63,8 @@ class SignalInbox:
             poller.register(descriptor, select.POLLIN | select.POLLHUP)
         ready = [found for found, _ in poller.poll(max(0.0, seconds) * 1000)]
         if self._read_end in ready:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 os.read(self._read_end, 4096)
-            except BlockingIOError:
-                pass
         return [found for found in ready if found != self._read_end]
 
     def _note(self, number: int, _frame: Optional[FrameType]) -> None:

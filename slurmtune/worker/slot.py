@@ -95,7 +95,7 @@ class Slot:
             self._log.add("slot_exit", why=str(error)[:400])
             raise
         self._log.add("slot_exit", why=why)
-        _say(f"slot {self._identity.token}.{self._identity.index} leaves: {why}")
+        _say(f"slot {self._identity.token}.{self._identity.position} leaves: {why}")
         return code
 
     def _serve(self) -> "tuple[int, str]":
@@ -171,7 +171,7 @@ class Slot:
             equals.setdefault(name.partition("-")[0], []).append(name)
         ordered: List[str] = []
         for group in equals.values():
-            first = self._identity.index % len(group)
+            first = self._identity.position % len(group)
             ordered += group[first:] + group[:first]
         return ordered
 
@@ -179,7 +179,7 @@ class Slot:
         claim = {
             "format": 1,
             "attempt": task.attempt,
-            **self._identity._asdict(),
+            **self._identity.record(),
             "nonce": uuid.uuid4().hex,
             "offer_nonce": task.nonce,
             "time": time.time(),
@@ -232,7 +232,7 @@ class _SlotLog:
     def __init__(self, layout: StudyLayout, identity: SlotIdentity) -> None:
         self._identity = identity
         self._count = 0
-        path = layout.slot_log(identity.token, identity.index, identity.restart)
+        path = layout.slot_log(identity.token, identity.position, identity.restart)
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._descriptor = os.open(path, flags, 0o600)

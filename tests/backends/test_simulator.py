@@ -27,6 +27,7 @@ from slurmtune.backends.simulator import (
 )
 from slurmtune.core.actions import Offer
 from slurmtune.core.events import (
+    AttemptClaimed,
     AttemptEnded,
     AttemptReported,
     AttemptStarted,
@@ -125,6 +126,7 @@ class Bench:
     seed: int = 0
     program: Steady = field(default_factory=Steady)
     events: list[Written] = field(default_factory=list)
+    claims: list[AttemptClaimed] = field(default_factory=list)
     statuses: list[SlotStatus] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -151,6 +153,7 @@ class Bench:
         )
         offer = replace(offer, **changes)
         self.cluster.exchange.publish(offer)
+        self.cluster.exchange.watch(offer.attempt, offered=True)
         return offer
 
     def run(self, until: float, *, poll_every: float = 10.0) -> None:
@@ -161,8 +164,11 @@ class Bench:
                 self.statuses.extend(self.cluster.backend.poll())
             self.clock.wait(min(until, next_poll) - self.clock.now())
             for event in self.cluster.exchange.read(self.clock.now()):
-                assert isinstance(event, Written)
-                self.events.append(event)
+                if isinstance(event, AttemptClaimed):
+                    self.claims.append(event)
+                else:
+                    assert isinstance(event, Written)
+                    self.events.append(event)
         self.statuses.extend(self.cluster.backend.poll())
 
     def kinds(self, attempt: str = "t00000.r0.a1") -> list[str]:
@@ -440,6 +446,27 @@ def test_a_slot_waits_in_the_queue() -> None:
     assert (world.last().state, world.last().node) == (SlotState.RUNNING, "sim0000")
 
 
+def test_idle_slots_leave_when_no_more_work_comes() -> None:
+    world = bench()
+    world.submit(size=2)
+    world.run(30.0)
+
+    world.cluster.announce_end(finished=True)
+    world.run(40.0)
+
+    assert [status.outcome for status in world.statuses[-2:]] == [Outcome.SUCCEEDED] * 2
+
+
+def test_slots_that_start_after_the_end_leave_at_once() -> None:
+    world = bench(startup=Constant(5.0))
+    world.cluster.announce_end(finished=True)
+    world.submit()
+
+    world.run(10.0)
+
+    assert world.last().outcome is Outcome.SUCCEEDED
+
+
 def test_no_more_slots_run_than_there_are_machines() -> None:
     world = bench()
     world.submit(size=5)
@@ -573,14 +600,15 @@ def test_a_program_that_overruns_the_limit_is_killed_at_the_limit() -> None:
     assert "CheckpointSaved" not in world.kinds()
 
 
-def test_no_attempt_is_started_shortly_before_the_limit() -> None:
+def test_no_further_attempt_is_started_shortly_before_the_limit() -> None:
     world = bench()
-    world.submit(limit=100)
-    world.offer(0, units=5)
-    world.offer(1)
+    world.submit(limit=500)
+    world.offer(0, units=45)
+    world.offer(1, rung=1)
 
-    world.run(300.0)
+    world.run(600.0)
 
+    assert world.kinds("t00000.r0.a1")[-1] == "AttemptEnded"
     assert world.kinds("t00001.r0.a1") == []
     assert world.last().outcome is Outcome.SUCCEEDED
 
@@ -596,6 +624,19 @@ def test_no_attempt_is_started_that_takes_longer_than_what_remains() -> None:
     assert world.kinds("t00001.r0.a1") == []
 
 
+def test_an_offer_that_fits_is_taken_before_a_better_one_that_does_not() -> None:
+    world = bench()
+    world.submit(limit=250)
+    world.offer(0, units=15)
+    world.offer(1, units=15)
+    world.offer(2, units=2, rung=1, priority=5)
+
+    world.run(300.0)
+
+    assert world.kinds("t00001.r0.a1") == []
+    assert world.kinds("t00002.r0.a1")[-1] == "AttemptEnded"
+
+
 def test_an_idle_slot_leaves_before_its_limit() -> None:
     world = bench()
     world.submit(limit=100)
@@ -606,15 +647,17 @@ def test_an_idle_slot_leaves_before_its_limit() -> None:
 
 
 def test_an_offer_that_one_slot_has_no_time_for_goes_to_the_next() -> None:
-    world = bench()
-    world.submit(token="alpha", limit=100)
+    world = bench(slots=1, queue_wait=Constant(0.0))
+    world.submit(token="alpha", limit=300)
+    world.offer(0, units=20)
+    world.run(205.0)
+    world.offer(1)
     world.submit(token="beta")
-    world.run(60.0)
 
-    world.offer()
-    world.run(200.0)
+    world.run(400.0)
 
-    assert world.one(AttemptStarted).slot == "beta.0.0"
+    starts = [event.slot for event in world.all(AttemptStarted)]
+    assert starts == ["alpha.0.0", "beta.0.0"]
 
 
 def test_silence_gives_no_answer_to_anything() -> None:
@@ -840,6 +883,8 @@ def test_no_attempt_runs_twice(world: Bench) -> None:
     assert len(attempts) == len(set(attempts))
     claimed = {a for a, who in world.cluster.folder.claims.items() if who != "driver"}
     assert set(attempts) == claimed
+    assert {event.attempt for event in world.claims} <= claimed
+    assert len({event.attempt for event in world.claims}) == len(world.claims)
 
 
 @settings(max_examples=100, deadline=None)

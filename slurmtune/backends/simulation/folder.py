@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 
 from slurmtune.backends.simulation.clock import VirtualClock
 from slurmtune.core.actions import Offer
-from slurmtune.core.events import Event, Resource
+from slurmtune.core.events import AttemptClaimed, Event, OfferWithdrawn, Resource
 
-_DRIVER = "driver"
+DRIVER = "driver"
+"""The claimant of an offer that was withdrawn."""
 
 Record = Callable[[float], Event]
 """A line of an event log: becomes an event when it is read, with the time of reading."""
@@ -38,9 +39,11 @@ class SharedFolder:
         self._delay_seconds = visibility_delay_seconds
         self._offers: dict[str, Offer] = {}
         self._claims: dict[str, str] = {}
+        self._visible_claims: dict[str, str] = {}
         self._visible_offers: dict[str, list[tuple[int, str]]] = {}
         self._idle: dict[str, dict[str, Callable[[], None]]] = {}
         self._logs: dict[str, _Log] = {}
+        self._finished = False
         self._stopped: set[str] = set()
         self._stop_calls: dict[str, Callable[[], None]] = {}
         self._checkpoints: dict[int, dict[str, Resource]] = {}
@@ -58,23 +61,56 @@ class SharedFolder:
 
     def withdraw(self, attempt: str) -> bool:
         """Claim the attempt for the driver; tell whether the driver has the claim."""
-        return self.claim(attempt, _DRIVER)
+        claimant = self._claims.setdefault(attempt, DRIVER)
+        if claimant == DRIVER:
+            self._visible_claims[attempt] = DRIVER
+        return claimant == DRIVER
 
-    def claim(self, attempt: str, claimant: str) -> bool:
-        """Claim the attempt; tell whether the claim is the claimant's."""
-        return self._claims.setdefault(attempt, claimant) == claimant
+    def claim(self, offer: Offer, slot: str) -> bool:
+        """Claim the attempt for a slot; tell whether it was the first."""
+        if offer.attempt in self._claims:
+            return False
+        self._claims[offer.attempt] = slot
+        self._in_sight(lambda: self._show_claim(offer.attempt, slot))
+        return True
 
     @property
     def claims(self) -> dict[str, str]:
         """Who claimed which attempt: ``TOKEN.INDEX.RESTART`` or ``driver``."""
         return dict(self._claims)
 
-    def best_offer(self, resource_class: str) -> Offer | None:
-        """Return the offer that a slot of this class would claim."""
+    def visible_claim(self, attempt: str) -> str | None:
+        """Return who claimed the attempt, as far as the driver can see."""
+        return self._visible_claims.get(attempt)
+
+    @property
+    def finished(self) -> bool:
+        """Whether slots without work are to leave at once."""
+        return self._finished
+
+    def announce_end(self, *, finished: bool) -> None:
+        """Tell slots that no more work comes, or take that back."""
+        self._clock.call_in(self._delay_seconds, lambda: self._show_end(finished=finished))
+
+    def has_offer(self, resource_class: str) -> bool:
+        """Tell whether slots of this class can see an offer."""
         heap = self._visible_offers.get(resource_class, [])
         while heap and heap[0][1] in self._claims:
             heapq.heappop(heap)
-        return self._offers[heap[0][1]] if heap else None
+        return bool(heap)
+
+    def best_offer(self, resource_class: str, fits: Callable[[Offer], bool]) -> Offer | None:
+        """Return the first offer of this class that fits, by priority and name."""
+        if not self.has_offer(resource_class):
+            return None
+        heap = self._visible_offers[resource_class]
+        best = self._offers[heap[0][1]]
+        if fits(best):
+            return best
+        others = (self._offers[attempt] for _, attempt in sorted(heap))
+        return next(
+            (offer for offer in others if offer.attempt not in self._claims and fits(offer)), None
+        )
 
     def await_offer(self, resource_class: str, slot: str, wake: Callable[[], None]) -> None:
         """Call ``wake`` once when an offer of this class can be seen; first come, first woken."""
@@ -87,10 +123,7 @@ class SharedFolder:
     def append(self, attempt: str, record: Record) -> None:
         """Write one line of the attempt's event log."""
         self._logs.setdefault(attempt, _Log()).records.append(record)
-        if self._delay_seconds > 0:
-            self._clock.call_in(self._delay_seconds, lambda: self._show_record(attempt))
-        else:
-            self._show_record(attempt)
+        self._in_sight(lambda: self._show_record(attempt))
 
     def records(self, attempt: str, offset: int) -> Sequence[Record]:
         """Return what the driver can see of the log, from line ``offset`` on."""
@@ -133,14 +166,35 @@ class SharedFolder:
         heapq.heappush(heap, (offer.priority, offer.attempt))
         idle = self._idle.get(offer.resource_class, {})
         # A slot that is woken may leave for want of time; then the next one gets its chance.
-        while idle and self.best_offer(offer.resource_class) is not None:
+        while idle and self.has_offer(offer.resource_class):
             idle.pop(next(iter(idle)))()
+
+    def _in_sight(self, show: Callable[[], None]) -> None:
+        """Show the driver what a slot wrote, when the visibility delay is over."""
+        if self._delay_seconds > 0:
+            self._clock.call_in(self._delay_seconds, show)
+        else:
+            show()
+
+    def _show_claim(self, attempt: str, slot: str) -> None:
+        self._visible_claims[attempt] = slot
+        self._tell_readers(attempt)
 
     def _show_record(self, attempt: str) -> None:
         self._logs[attempt].visible += 1
+        self._tell_readers(attempt)
+
+    def _tell_readers(self, attempt: str) -> None:
         for reader in self._readers:
             reader(attempt)
         self._clock.wake()
+
+    def _show_end(self, *, finished: bool) -> None:
+        self._finished = finished
+        if finished:
+            for idle in self._idle.values():
+                for wake in list(idle.values()):
+                    wake()
 
     def _show_stop(self, attempt: str) -> None:
         self._stopped.add(attempt)
@@ -154,18 +208,21 @@ class SimulatedExchange:
 
     def __init__(self, folder: SharedFolder) -> None:
         self._folder = folder
-        self._offsets: dict[str, int] = {}
+        self._offsets: dict[str, int | None] = {}
+        """Next record of each watched attempt; None: nobody is known to have claimed it."""
         self._fresh: dict[str, None] = {}
         folder.subscribe(self._notice)
 
     def publish(self, offer: Offer) -> None:
-        """Publish the offer and read its attempt from now on."""
+        """Publish the offer; publishing it again changes nothing."""
         self._folder.publish(offer)
-        self.watch(offer.attempt, offered=True)
 
     def withdraw(self, attempt: str) -> bool:
         """Take the offer back; False when a slot has claimed it."""
-        return self._folder.withdraw(attempt)
+        is_ours = self._folder.withdraw(attempt)
+        if is_ours:
+            self.forget(attempt)
+        return is_ours
 
     def request_stop(self, attempt: str) -> None:
         """Ask the running attempt to save and leave."""
@@ -173,9 +230,8 @@ class SimulatedExchange:
 
     def watch(self, attempt: str, *, offered: bool) -> None:
         """Read this attempt from now on, from its first record."""
-        del offered
         if attempt not in self._offsets:
-            self._offsets[attempt] = 0
+            self._offsets[attempt] = None if offered else 0
             self._fresh[attempt] = None
 
     def forget(self, attempt: str) -> None:
@@ -186,11 +242,22 @@ class SimulatedExchange:
     def read(self, now: float) -> Sequence[Event]:
         """Return what became visible since the last call."""
         events: list[Event] = []
-        for attempt in self._fresh:
-            records = self._folder.records(attempt, self._offsets[attempt])
-            self._offsets[attempt] += len(records)
+        fresh, self._fresh = self._fresh, {}
+        for attempt in fresh:
+            offset = self._offsets[attempt]
+            if offset is None:
+                claimant = self._folder.visible_claim(attempt)
+                if claimant is None:
+                    continue
+                if claimant == DRIVER:
+                    self.forget(attempt)
+                    events.append(OfferWithdrawn(time=now, attempt=attempt))
+                    continue
+                events.append(AttemptClaimed(time=now, attempt=attempt, slot=claimant))
+                offset = 0
+            records = self._folder.records(attempt, offset)
+            self._offsets[attempt] = offset + len(records)
             events.extend(record(now) for record in records)
-        self._fresh.clear()
         return events
 
     def drop_checkpoint(self, trial: int, name: str) -> None:

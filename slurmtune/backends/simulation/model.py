@@ -108,7 +108,8 @@ class ClusterModel:
     requeue_delay_seconds: float = 121.0
     """Slurm's own wait before a requeued job may start, besides the queue wait (measured)."""
     least_remaining_seconds: float = 60.0
-    """A slot with less time before its limit starts no attempt."""
+    """A slot with less time before its limit, or with less than a fifth of the limit, starts no
+    further attempt."""
     silences: tuple[Interval, ...] = ()
     """When Slurm gives no answer to anything."""
     lost_replies: tuple[Interval, ...] = ()

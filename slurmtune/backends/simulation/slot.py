@@ -168,24 +168,32 @@ class Slot:
         return self._started + limit - self._clock.now()
 
     def _serve(self) -> None:
-        """Claim the best offer, or linger, or leave."""
-        offer = self._folder.best_offer(self.array.request.name)
-        if offer is None:
-            self._folder.await_offer(self.array.request.name, self.name, self._serve)
-            self._linger = self._clock.call_in(self._model.linger_seconds, self._leave)
-            return
+        """Claim the best offer that fits, or linger, or leave."""
+        resource_class = self.array.request.name
         self._stop_lingering()
-        if self._has_time_for(offer):
-            self._folder.claim(offer.attempt, self.name)
-            self._run_attempt(offer)
-        else:
+        if self._durations and self._remaining_seconds() < self._least_remaining_seconds():
             self._leave()
+        elif self._folder.has_offer(resource_class):
+            offer = self._folder.best_offer(resource_class, self._has_time_for)
+            if offer is None:
+                self._leave()
+            else:
+                is_ours = self._folder.claim(offer, self.name)
+                assert is_ours, "an offer that is listed is not claimed"
+                self._run_attempt(offer)
+        elif self._folder.finished:
+            self._leave()
+        else:
+            self._folder.await_offer(resource_class, self.name, self._serve)
+            self._linger = self._clock.call_in(self._model.linger_seconds, self._leave)
+
+    def _least_remaining_seconds(self) -> float:
+        limit = self.array.request.time_limit_seconds or 0.0
+        return min(self._model.least_remaining_seconds, 0.2 * limit)
 
     def _has_time_for(self, offer: Offer) -> bool:
-        remaining = self._remaining_seconds()
         seen = self._durations.get(offer.rung)
-        expected = statistics.median(seen) if seen and remaining < math.inf else 0.0
-        return remaining >= max(expected, self._model.least_remaining_seconds)
+        return not seen or statistics.median(seen) <= self._remaining_seconds()
 
     def _run_attempt(self, offer: Offer) -> None:
         assert self._machine is not None

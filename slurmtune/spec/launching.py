@@ -1,0 +1,315 @@
+"""From a checked spec to a driver that is ready to run: the study's directory, backend, journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slurmtune import __version__
+from slurmtune.core.events import Limits
+from slurmtune.core.study import Study
+from slurmtune.driver.clock import SystemClock
+from slurmtune.driver.files import DirectoryFiles
+from slurmtune.driver.loop import Driver, LoopSettings
+from slurmtune.driver.opening import open_study
+from slurmtune.driver.ports import NoObserver, Observer
+from slurmtune.driver.recovery import replay
+from slurmtune.errors import (
+    NewerFormatError,
+    SpecError,
+    StudyNotFoundError,
+    StudyStateError,
+)
+from slurmtune.slurm.token import make_token
+from slurmtune.spec import build
+from slurmtune.spec.changes import Change, difference
+from slurmtune.spec.load import LoadedSpec
+from slurmtune.spec.model import Spec
+from slurmtune.store import fs
+from slurmtune.store.exchange import FileExchange
+from slurmtune.store.journal import Journal, history
+from slurmtune.store.layout import StudyLayout
+from slurmtune.store.lib import publish_library
+
+if TYPE_CHECKING:
+    from slurmtune.backends.base import Backend
+
+FORMAT = 1
+"""Version of ``study.json``."""
+_LOCAL_GRACE_SECONDS = 2.0
+_SLURM_GRACE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOptions:
+    """What the command line adds to the spec."""
+
+    local_slots: int | None = None
+    """Run on this machine with so many slots; None: on Slurm."""
+    gpus: tuple[str, ...] = ()
+    """GPUs of this machine for local slots, as CUDA_VISIBLE_DEVICES names them."""
+    takeover: bool = False
+    """Replace a driver that seems alive."""
+    poll_seconds: float | None = None
+    """Least time between two questions to Slurm; None: its default."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """A study that this process drives."""
+
+    driver: Driver
+    layout: StudyLayout
+    clock: SystemClock
+    journal: Journal
+    limits: Limits
+    sha256: str
+    changes: Sequence[Change]
+    """What the spec says otherwise than at the last launch."""
+    is_new: bool
+
+    def open(self) -> None:
+        """Start or continue the study; no slot is submitted before `Driver.run`."""
+        self.driver.open(self.limits, self.sha256)
+
+    def close(self) -> None:
+        """Let go of journal and backend; slots live on."""
+        self.driver.backend.close()
+        self.journal.close()
+
+
+def study_directory(loaded: LoadedSpec) -> str:
+    """Return where the study of this spec lives."""
+    study = loaded.spec.study
+    return os.path.abspath(os.path.join(loaded.base_dir, study.dir, study.name))
+
+
+def prepare(
+    loaded: LoadedSpec, options: LaunchOptions, observer: Observer | None = None
+) -> Session:
+    """Make or find the study's directory, become its driver, and replay its journal.
+
+    Raises:
+        SpecError: the spec cannot run, or changes what an existing study is about.
+        DriverBusyError: another driver is alive.
+        StudyStateError: the directory cannot be used.
+        OSError: it cannot be written.
+    """
+    spec = loaded.spec
+    layout = StudyLayout(study_directory(loaded))
+    clock = SystemClock()
+    local = options.local_slots is not None
+    trials = build.count_trials(spec)
+    classes, requests = build.build_requests(
+        spec, local=local, gpus=not local or bool(options.gpus)
+    )
+    core = build.core_settings(spec, trials)
+    build.build_study(core)  # a scheduler that cannot be is told before anything is written
+    sampler = build.build_sampler(spec, build.build_space(spec), trials)
+    identity, changes, is_new = _identify(layout, loaded, core)
+    study = build.build_study(identity["core"])
+    for name in requests:
+        fs.make_dir(layout.offers(name))
+    opened = open_study(layout, study, clock, takeover=options.takeover)
+    if changes:
+        _publish_identity(layout, {**identity, "spec": loaded.effective, "sha256": loaded.sha256})
+        fs.publish_file(layout.spec, loaded.text.encode())
+    parallel = _parallel(spec, options)
+    files = DirectoryFiles(
+        layout, manifest_base=_manifest_base(loaded, layout, identity), mine=opened.lease
+    )
+    driver = Driver(
+        study=study,
+        journal=opened.journal,
+        backend=_backend(loaded, layout, options, clock),
+        exchange=FileExchange(layout, sorted(requests)),
+        sampler=sampler,
+        clock=clock,
+        settings=LoopSettings(
+            name=spec.study.name,
+            directory=layout.root,
+            resource="" if spec.fidelity is None else spec.fidelity.resource,
+            parallel=parallel,
+            requests=requests,
+            reuse=spec.slurm.reuse,
+            grace_seconds=_LOCAL_GRACE_SECONDS if local else _SLURM_GRACE_SECONDS,
+            shortest_tick_seconds=0.1 if local else 0.25,
+            longest_tick_seconds=0.5 if local else 5.0,
+            wall_seconds=spec.stop.wall_time,
+            expected_units=build.expected_units(build.build_plan(spec, trials)),
+        ),
+        make_token=lambda number: make_token(
+            str(identity["study_id"]), opened.journal.epoch, number
+        ),
+        files=files,
+        observer=observer or NoObserver(),
+        opened_time=opened.first_time or 0.0,
+    )
+    return Session(
+        driver=driver,
+        layout=layout,
+        clock=clock,
+        journal=opened.journal,
+        limits=build.build_limits(spec, trials, classes, requests),
+        sha256=loaded.sha256,
+        changes=changes,
+        is_new=is_new,
+    )
+
+
+def read_study(layout: StudyLayout) -> Study:
+    """Return the study as its journal tells it, without becoming its driver.
+
+    Raises:
+        StudyNotFoundError: there is no study.
+        StudyStateError: identity or journal cannot be read.
+    """
+    identity = read_identity(layout)
+    if identity is None:
+        raise StudyNotFoundError(f"{layout.root} is not the directory of a study")
+    study = build.build_study(identity["core"])
+    replay(study, history(layout))
+    return study
+
+
+def read_identity(layout: StudyLayout) -> dict[str, Any] | None:
+    """Return ``study.json``, or None when there is no study.
+
+    Raises:
+        StudyStateError: it is damaged.
+        NewerFormatError: a newer slurmtune wrote it.
+    """
+    try:
+        identity = json.loads(fs.read_file(layout.study))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StudyStateError(f"{layout.study} is damaged: {error}") from error
+    if not isinstance(identity, dict) or not isinstance(identity.get("study_id"), str):
+        raise StudyStateError(f"{layout.study} is damaged: it names no study")
+    if int(identity.get("format", 0)) > FORMAT:
+        raise NewerFormatError(f"{layout.root} was written by a newer slurmtune: please upgrade")
+    return identity
+
+
+def _identify(
+    layout: StudyLayout, loaded: LoadedSpec, core: Mapping[str, Any]
+) -> tuple[dict[str, Any], Sequence[Change], bool]:
+    """Return identity, changes and whether the study is new; makes a new directory if it is."""
+    identity = read_identity(layout)
+    if identity is not None:
+        changes = difference(identity["spec"], loaded.effective)
+        _refuse_changes(loaded.spec, changes)
+        return identity, changes, False
+    layout.create()
+    _ignore_in_git(os.path.dirname(layout.root))
+    publish_library(layout)
+    identity = {
+        "format": FORMAT,
+        "study_id": uuid.uuid4().hex,
+        "name": loaded.spec.study.name,
+        "slurmtune": __version__,
+        "sha256": loaded.sha256,
+        "core": dict(core),
+        "spec": loaded.effective,
+    }
+    fs.publish_file(layout.spec, loaded.text.encode())
+    _publish_identity(layout, identity)
+    return identity, (), True
+
+
+def _publish_identity(layout: StudyLayout, identity: Mapping[str, Any]) -> None:
+    fs.publish_file(layout.study, json.dumps(identity, indent=1).encode() + b"\n")
+
+
+def _refuse_changes(spec: Spec, changes: Sequence[Change]) -> None:
+    refused = [change for change in changes if not change.allowed]
+    # The stages of successive halving are fixed when the first trial starts.
+    if spec.search.scheduler == "sha":
+        refused += [change for change in changes if change.path == "search.trials"]
+    if refused:
+        lines = "\n".join(f"  {c.path}: {c.old!r} -> {c.new!r}" for c in refused)
+        raise SpecError(
+            f"the study {spec.study.name} exists, and its spec may not change in\n{lines}\n"
+            "use another study.name, or put the old values back"
+        )
+
+
+def _ignore_in_git(folder: str) -> None:
+    """Keep studies out of the user's repository."""
+    if ".gitignore" not in fs.list_dir(folder):
+        fs.publish_file(os.path.join(folder, ".gitignore"), b"*\n", mode=0o644)
+
+
+def _parallel(spec: Spec, options: LaunchOptions) -> int:
+    if options.local_slots is None:
+        return spec.search.parallel
+    return min(spec.search.parallel, options.local_slots)
+
+
+def _backend(
+    loaded: LoadedSpec, layout: StudyLayout, options: LaunchOptions, clock: SystemClock
+) -> Backend:
+    spec = loaded.spec
+    if options.local_slots is not None:
+        from slurmtune.backends.local import LocalBackend
+
+        return LocalBackend(layout, slots=options.local_slots, gpus=options.gpus)
+    from slurmtune.backends.slurm import SlurmBackend
+
+    polling = {} if options.poll_seconds is None else {"poll_seconds": options.poll_seconds}
+    return SlurmBackend(
+        layout.root,
+        layout,
+        [sys.executable],
+        clock=clock,
+        signal=spec.slurm.signal,
+        requeue=spec.slurm.requeue,
+        workdir=_workdir(loaded),
+        **polling,
+    )
+
+
+def _workdir(loaded: LoadedSpec) -> str:
+    return os.path.abspath(os.path.join(loaded.base_dir, loaded.spec.run.workdir))
+
+
+def _manifest_base(
+    loaded: LoadedSpec, layout: StudyLayout, identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the manifests of all arrays of the study have in common."""
+    spec = loaded.spec
+    run = spec.run
+    args: str | dict[str, str] = run.args
+    if run.args not in {"gnu", "hydra", "json", "none"}:
+        args = {"template": run.args}
+    return {
+        "study": spec.study.name,
+        "study_id": identity["study_id"],
+        "reuse": spec.slurm.reuse,
+        "linger_seconds": spec.slurm.linger,
+        "kill_wait_seconds": 30,
+        "command": list(run.command) if isinstance(run.command, tuple) else run.command,
+        "shell": False,
+        "args": args,
+        "function": run.function,
+        "workdir": _workdir(loaded),
+        "parse": dict(run.parse),
+        "files": {
+            target: os.path.abspath(os.path.join(loaded.base_dir, template))
+            for target, template in run.files.items()
+        },
+        "vars": dict(spec.env.vars),
+        "hyperparameters": list(spec.space),
+        "objectives": [table.metric for table in spec.objective[:1]],
+        "resource": "" if spec.fidelity is None else spec.fidelity.resource,
+        "keep_checkpoints": 2,
+        "python": sys.executable,
+        "lib": layout.library,
+    }
+

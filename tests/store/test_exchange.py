@@ -1,0 +1,517 @@
+"""Offers out, events in: the driver's side against hand-written files of slots."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slurmtune.core.actions import Offer
+from slurmtune.core.events import (
+    AttemptClaimed,
+    AttemptEnded,
+    AttemptReported,
+    AttemptStarted,
+    CheckpointSaved,
+    OfferWithdrawn,
+)
+from slurmtune.core.trial import Outcome
+from slurmtune.store import exchange as exchange_module
+from slurmtune.store import frame, fs
+from slurmtune.store.exchange import MAX_METRICS, MAX_READ_BYTES, FileExchange
+from slurmtune.store.layout import StudyLayout
+from slurmtune.store.offer import Claim, encode_claim
+
+NOW = 1000.0
+ATTEMPT = "t00007.r1.a1"
+START = {"n": 0, "k": "start", "time": 1.0, "host": "n1", "pid": 7, "job": "4711_3", "token": "tok", "index": 3, "restart": 0, "start": 1, "checkpoint": None, "command": ["python"], "gpus": "0"}  # fmt: skip
+REPORT = {"n": 1, "k": "report", "time": 2.0, "resource": 2, "metrics": {"loss": 0.5}}
+SAVED = {"n": 2, "k": "checkpoint", "time": 2.0, "resource": 3, "name": "3.t00007.r1.a1"}
+END = {"n": 3, "k": "end", "time": 3.0, "outcome": "SUCCEEDED", "exit_code": 0, "signal": None, "cause": "", "tail": ["done"], "seconds": 2.5}  # fmt: skip
+EVENTS = [
+    AttemptStarted(time=NOW, attempt=ATTEMPT, seq=0, slot="tok.3.0", job="4711_3", host="n1", start=1),
+    AttemptReported(time=NOW, attempt=ATTEMPT, seq=1, resource=2, metrics={"loss": 0.5}),
+    CheckpointSaved(time=NOW, attempt=ATTEMPT, seq=2, resource=3, name="3.t00007.r1.a1"),
+    AttemptEnded(time=NOW, attempt=ATTEMPT, seq=3, outcome=Outcome.SUCCEEDED, seconds=2.5, exit_code=0, tail=("done",)),
+]
+CLAIMED = AttemptClaimed(time=NOW, attempt=ATTEMPT, slot="tok.3.0")
+
+
+def an_offer(attempt=ATTEMPT, resource_class="c0"):
+    return Offer(
+        attempt=attempt, trial=7, rung=1, config={"lr": 0.1}, start=1, end=3, checkpoint="1.t00007.r0.a1",
+        seed=5, priority=12, resource_class=resource_class,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = StudyLayout(str(tmp_path))
+    layout.create()
+    return layout
+
+
+@pytest.fixture
+def exchange(layout):
+    return FileExchange(layout, ["c0", "c1"])
+
+
+def offered(exchange, attempt=ATTEMPT, resource_class="c0"):
+    exchange.publish(an_offer(attempt, resource_class))
+    exchange.watch(attempt, offered=True)
+
+
+def claim(layout, attempt=ATTEMPT):
+    """Claim as a slot does; tell whether it is ours."""
+    data = encode_claim(Claim("tok", 3, 0), attempt=attempt, job="4711_3", host="n1", pid=7)
+    won = fs.publish_once(layout.claim(attempt), data)
+    if won:
+        fs.unlink(layout.offer("c0", 12, attempt))
+    return won
+
+
+def write(layout, *records, attempt=ATTEMPT, tail=b""):
+    """Append as a slot does, with a tail that is not finished."""
+    fs.make_dir(layout.attempt(attempt))
+    data = b"".join(frame.encode(record) for record in records)
+    with open(layout.events(attempt), "ab") as file:
+        file.write(data + tail)
+
+
+class TestOffers:
+    def test_an_offer_is_a_json_file(self, layout, exchange):
+        exchange.publish(an_offer())
+
+        [name] = fs.list_dir(layout.offers("c0"))
+        offer = json.loads(fs.read_file(os.path.join(layout.offers("c0"), name)))
+        assert name == "000012-t00007.r1.a1.json"
+        assert len(offer.pop("nonce")) == 32
+        assert offer == {
+            "format": 1, "attempt": ATTEMPT, "trial": 7, "rung": 1, "class": "c0", "priority": 12,
+            "config": {"lr": 0.1}, "start": 1, "end": 3, "checkpoint": "1.t00007.r0.a1", "seed": 5,
+        }  # fmt: skip
+
+    def test_publishing_again_changes_nothing(self, layout, exchange):
+        exchange.publish(an_offer())
+        before = fs.read_file(layout.offer("c0", 12, ATTEMPT))
+
+        exchange.publish(an_offer())
+        FileExchange(layout, ["c0"]).publish(an_offer())
+
+        assert fs.read_file(layout.offer("c0", 12, ATTEMPT)) == before
+
+    def test_publishing_again_after_a_claim_offers_nothing(self, layout, exchange):
+        offered(exchange)
+        assert claim(layout)
+        exchange.read(NOW)
+
+        exchange.publish(an_offer())
+        FileExchange(layout, ["c0"]).publish(an_offer())
+
+        assert fs.list_dir(layout.offers("c0")) == []
+
+    def test_an_offer_that_waits_makes_no_event(self, exchange):
+        offered(exchange)
+
+        assert exchange.read(NOW) == []
+
+    def test_the_folder_of_the_attempt_is_there_before_the_offer(self, layout, exchange):
+        exchange.publish(an_offer())
+
+        assert os.listdir(layout.attempt(ATTEMPT)) == []
+
+    def test_a_full_disk_is_an_error_and_the_offer_can_be_published_later(self, layout, exchange, monkeypatch):
+        def full(path, data, mode=0o600):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(exchange_module.fs, "publish_file", full)
+            with pytest.raises(OSError, match="No space"):
+                exchange.publish(an_offer())
+        exchange.publish(an_offer())
+
+        assert len(fs.list_dir(layout.offers("c0"))) == 1
+
+    def test_one_that_somebody_deleted_is_published_anew(self, layout, exchange):
+        offered(exchange)
+        os.unlink(layout.offer("c0", 12, ATTEMPT))
+        for seconds in (0, 30, 59):
+            assert exchange.read(NOW + seconds) == []
+            assert fs.list_dir(layout.offers("c0")) == []
+
+        exchange.read(NOW + 60)
+
+        assert len(fs.list_dir(layout.offers("c0"))) == 1
+
+
+class TestClaims:
+    def test_a_claim_is_seen_when_its_offer_vanishes(self, layout, exchange):
+        offered(exchange)
+        claim(layout)
+
+        assert exchange.read(NOW) == [CLAIMED]
+        assert exchange.read(NOW) == []
+
+    def test_a_claim_is_not_looked_for_while_its_offer_is_listed(self, layout, exchange, monkeypatch):
+        offered(exchange)
+        opened = []
+        read_file = fs.read_file
+        monkeypatch.setattr(fs, "read_file", lambda path, *rest, **options: opened.append(path) or read_file(path, *rest, **options))
+
+        exchange.read(NOW)
+        exchange.read(NOW)
+
+        assert opened == []
+
+    def test_claim_and_events_come_in_one_read(self, layout, exchange):
+        offered(exchange)
+        claim(layout)
+        write(layout, START, REPORT, SAVED, END)
+
+        assert exchange.read(NOW) == [CLAIMED, *EVENTS]
+
+    def test_a_claim_that_is_hidden_is_found_later(self, layout, exchange):
+        offered(exchange)
+        os.unlink(layout.offer("c0", 12, ATTEMPT))
+        assert exchange.read(NOW) == []
+        claim(layout)
+
+        assert exchange.read(NOW) == [CLAIMED]
+
+    def test_a_claim_that_makes_no_sense_still_takes_the_attempt(self, layout, exchange, caplog):
+        offered(exchange)
+        fs.publish_once(layout.claim(ATTEMPT), b"\xff")
+        os.unlink(layout.offer("c0", 12, ATTEMPT))
+        write(layout, START)
+
+        assert exchange.read(NOW) == EVENTS[:1]
+        assert "makes no sense" in caplog.text
+
+    def test_a_claim_made_while_no_driver_lived_is_seen(self, layout, exchange):
+        exchange.publish(an_offer())
+        claim(layout)
+        write(layout, START)
+        second = FileExchange(layout, ["c0", "c1"])
+        second.publish(an_offer())
+        second.watch(ATTEMPT, offered=True)
+
+        assert second.read(NOW) == [CLAIMED, EVENTS[0]]
+
+    def test_a_stale_offer_of_a_claimed_attempt_hides_nothing(self, layout, exchange):
+        exchange.publish(an_offer())
+        fs.publish_once(layout.claim(ATTEMPT), encode_claim(Claim("tok", 3, 0), attempt=ATTEMPT, job="", host="", pid=1))
+        second = FileExchange(layout, ["c0"])
+        second.watch(ATTEMPT, offered=True)
+
+        assert second.read(NOW) == [CLAIMED]
+        assert fs.list_dir(layout.offers("c0")) == []
+
+    def test_offers_of_other_classes_are_watched(self, layout, exchange):
+        offered(exchange, "t00008.r0.a1", "c1")
+
+        assert exchange.read(NOW) == []
+        second = FileExchange(layout, ["c0", "c1"])
+        second.watch("t00008.r0.a1", offered=True)
+        assert second.read(NOW) == []
+
+    def test_other_files_in_the_folder_are_no_offers(self, layout, exchange):
+        offered(exchange)
+        fs.publish_file(os.path.join(layout.offers("c0"), ".nfs0001"), b"")
+
+        assert exchange.read(NOW) == []
+
+
+class TestWithdrawing:
+    def test_takes_the_offer_back(self, layout, exchange):
+        offered(exchange)
+
+        assert exchange.withdraw(ATTEMPT)
+        assert fs.list_dir(layout.offers("c0")) == []
+        assert not claim(layout)
+        assert exchange.read(NOW) == []
+
+    def test_fails_when_a_slot_was_first(self, layout, exchange):
+        offered(exchange)
+        claim(layout)
+
+        assert not exchange.withdraw(ATTEMPT)
+        assert exchange.read(NOW) == [CLAIMED]
+
+    def test_can_be_done_again_by_another_driver(self, layout, exchange):
+        offered(exchange)
+        exchange.withdraw(ATTEMPT)
+
+        assert FileExchange(layout, ["c0"]).withdraw(ATTEMPT)
+
+    def test_of_an_earlier_driver_is_noticed(self, layout, exchange):
+        exchange.publish(an_offer())
+        exchange.withdraw(ATTEMPT)
+        second = FileExchange(layout, ["c0"])
+        second.watch(ATTEMPT, offered=True)
+
+        assert second.read(NOW) == [OfferWithdrawn(time=NOW, attempt=ATTEMPT)]
+        assert second.read(NOW) == []
+
+    def test_of_an_offer_of_an_earlier_driver_removes_it(self, layout, exchange):
+        exchange.publish(an_offer())
+
+        assert FileExchange(layout, ["c0"]).withdraw(ATTEMPT)
+        assert fs.list_dir(layout.offers("c0")) == []
+
+    def test_of_driver_and_slots_one_wins(self, layout, exchange):
+        attempts = [f"t{number:05d}.r0.a1" for number in range(20)]
+        for attempt in attempts:
+            offered(exchange, attempt)
+        start = threading.Barrier(3)
+        wins = {"driver": [], "first": [], "second": []}
+
+        def race(name, take):
+            start.wait()
+            wins[name].extend(attempt for attempt in attempts if take(attempt))
+
+        threads = [
+            threading.Thread(target=race, args=("driver", exchange.withdraw)),
+            threading.Thread(target=race, args=("first", lambda attempt: claim(layout, attempt))),
+            threading.Thread(target=race, args=("second", lambda attempt: claim(layout, attempt))),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert sorted(wins["driver"] + wins["first"] + wins["second"]) == attempts
+        claimed = {event.attempt for event in exchange.read(NOW)}
+        assert claimed == {*wins["first"], *wins["second"]}
+
+
+class TestEvents:
+    def test_come_as_they_are_written(self, layout, exchange):
+        exchange.watch(ATTEMPT, offered=False)
+        assert exchange.read(NOW) == []
+        for record, event in zip([START, REPORT, SAVED, END], EVENTS, strict=True):
+            write(layout, record)
+
+            assert exchange.read(NOW) == [event]
+        assert exchange.read(NOW) == []
+
+    def test_come_again_after_a_restart(self, layout, exchange):
+        write(layout, START, REPORT)
+        exchange.watch(ATTEMPT, offered=False)
+        exchange.read(NOW)
+        second = FileExchange(layout, ["c0"])
+        second.watch(ATTEMPT, offered=False)
+
+        assert second.read(NOW) == EVENTS[:2]
+
+    def test_are_read_no_more_when_forgotten(self, layout, exchange):
+        exchange.watch(ATTEMPT, offered=False)
+        exchange.forget(ATTEMPT)
+        exchange.forget(ATTEMPT)
+        write(layout, START)
+
+        assert exchange.read(NOW) == []
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+    @given(st.lists(st.integers(0, 500), max_size=6))
+    def test_are_the_same_however_the_bytes_arrive(self, tmp_path_factory, cuts):
+        layout = StudyLayout(str(tmp_path_factory.mktemp("study")))
+        layout.create()
+        exchange = FileExchange(layout, ["c0"])
+        exchange.watch(ATTEMPT, offered=False)
+        data = b"".join(frame.encode(record) for record in (START, REPORT, SAVED, END))
+        read = []
+        previous = 0
+        for cut in [*sorted(cuts), len(data)]:
+            write(layout, tail=data[previous:cut])
+            previous = max(previous, min(cut, len(data)))
+            read.extend(exchange.read(NOW))
+
+        assert read == EVENTS
+
+    def test_a_bad_frame_is_waited_for(self, layout, exchange):
+        exchange.watch(ATTEMPT, offered=False)
+        good = frame.encode(REPORT)
+        write(layout, START, tail=b"\0" * (len(good) - 1) + b"\n")
+        assert exchange.read(NOW) == EVENTS[:1]
+        assert exchange.read(NOW) == []
+        assert exchange.read(NOW) == []
+
+        fs.publish_file(layout.events(ATTEMPT), frame.encode(START) + good)
+
+        assert exchange.read(NOW) == EVENTS[1:2]
+
+    def test_a_log_that_was_taken_back_is_read_again(self, layout, exchange):
+        """A writer that could not sync takes its record back and may write another one."""
+        exchange.watch(ATTEMPT, offered=False)
+        taken_back = {**REPORT, "metrics": {"a longer name": 1.0}}
+        write(layout, START, taken_back)
+        assert len(exchange.read(NOW)) == 2
+        # In place of the record: another one of other length, and more.
+        fs.publish_file(
+            layout.events(ATTEMPT), b"".join(frame.encode(record) for record in (START, REPORT, SAVED, END))
+        )
+
+        read = [event for _ in range(3) for event in exchange.read(NOW)]
+
+        assert read == EVENTS[2:]
+
+    def test_nothing_counts_after_the_end(self, layout, exchange):
+        exchange.watch(ATTEMPT, offered=False)
+        write(layout, START, {**END, "n": 1}, {**REPORT, "n": 2})
+
+        assert [type(event) for event in exchange.read(NOW)] == [AttemptStarted, AttemptEnded]
+        assert exchange.read(NOW) == []
+
+    def test_numbers_that_json_does_not_have_come_back(self, layout, exchange):
+        exchange.watch(ATTEMPT, offered=False)
+        write(layout, {**REPORT, "metrics": {"a": "nan", "b": "inf", "c": "-inf", "d": 3}})
+
+        [event] = exchange.read(NOW)
+        assert math.isnan(event.metrics["a"])
+        assert [event.metrics[name] for name in "bcd"] == [math.inf, -math.inf, 3.0]
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            {},
+            {"n": "1", "k": "report"},
+            {**REPORT, "n": True},
+            {**REPORT, "resource": -1},
+            {**REPORT, "resource": "2"},
+            {**REPORT, "resource": True},
+            {**REPORT, "resource": None},
+            {**REPORT, "metrics": None},
+            {**REPORT, "metrics": []},
+            {**REPORT, "metrics": {"loss": "0.5"}},
+            {**REPORT, "metrics": {"loss": None}},
+            {**REPORT, "metrics": {"loss": True}},
+            {**REPORT, "metrics": {"loss": 10**400}},
+            {**REPORT, "metrics": {"": 1}},
+            {**REPORT, "metrics": {"x" * 129: 1}},
+            {**REPORT, "metrics": {str(number): 1 for number in range(MAX_METRICS + 1)}},
+            {**SAVED, "name": "../../x"},
+            {**SAVED, "name": 3},
+            {**SAVED, "name": "3.t00008.r1.a1"},
+            {**START, "n": 1, "start": -1},
+            {**START, "n": 1, "index": "3"},
+            {**START, "n": 1, "host": "x" * 1000},
+            {**END, "n": 1, "outcome": "GREAT"},
+            {**END, "n": 1, "outcome": None},
+            {**END, "n": 1, "seconds": "nan"},
+            {**END, "n": 1, "exit_code": "0"},
+            {**END, "n": 1, "tail": "x"},
+        ],
+    )
+    def test_a_record_that_makes_no_sense_is_skipped(self, layout, exchange, caplog, record):
+        exchange.watch(ATTEMPT, offered=False)
+        write(layout, START, record, {**REPORT, "n": 9})
+
+        assert [event.seq for event in exchange.read(NOW)] == [0, 9]
+        assert "makes no sense" in caplog.text
+
+    def test_a_record_of_a_newer_kind_is_skipped(self, layout, exchange, caplog):
+        exchange.watch(ATTEMPT, offered=False)
+        write(layout, START, {"n": 1, "k": "moved"}, SAVED)
+
+        assert exchange.read(NOW) == [EVENTS[0], EVENTS[2]]
+        assert caplog.text == ""
+
+    def test_long_texts_of_an_end_are_cut(self, layout, exchange):
+        exchange.watch(ATTEMPT, offered=False)
+        write(layout, {**END, "n": 0, "cause": "x" * 2000, "tail": ["y" * 500] * 30})
+
+        [event] = exchange.read(NOW)
+        assert len(event.cause) == 1000
+        assert event.tail == ("y" * 400,) * 20
+
+    def test_a_long_log_comes_in_parts(self, layout, exchange):
+        exchange.watch(ATTEMPT, offered=False)
+        names = {"x" * 100 + str(number): 1.0 for number in range(100)}
+        count = 2 * MAX_READ_BYTES // len(frame.encode({**REPORT, "metrics": names}))
+        write(layout, *({**REPORT, "n": n, "metrics": names} for n in range(count)))
+
+        parts = [exchange.read(NOW) for _ in range(3)]
+
+        assert [event.seq for part in parts for event in part] == list(range(count))
+        assert len(parts[0]) < count
+
+    def test_a_log_that_cannot_be_read_does_not_hold_up_others(self, layout, exchange, caplog):
+        exchange.watch("t00008.r0.a1", offered=False)
+        exchange.watch(ATTEMPT, offered=False)
+        os.makedirs(layout.attempt("t00008.r0.a1"))
+        os.symlink("/etc/passwd", layout.events("t00008.r0.a1"))
+        write(layout, START)
+
+        assert exchange.read(NOW) == EVENTS[:1]
+        assert "t00008.r0.a1 cannot be read" in caplog.text
+
+    def test_a_log_is_not_opened_before_it_is_listed(self, layout, exchange, monkeypatch):
+        """Asking for a name that is not there yet hides it for half a minute on NFS."""
+        exchange.publish(an_offer())
+        exchange.watch(ATTEMPT, offered=False)
+        opened = []
+        monkeypatch.setattr(fs, "read_file", lambda path, *rest: opened.append(path) or b"")
+
+        exchange.read(NOW)
+        assert opened == []
+        write(layout, START)
+        exchange.read(NOW)
+        assert opened == [layout.events(ATTEMPT)]
+
+
+class TestStopping:
+    def test_a_request_is_a_file_beside_the_log(self, layout, exchange):
+        exchange.request_stop(ATTEMPT)
+        exchange.request_stop(ATTEMPT)
+
+        assert fs.list_dir(layout.attempt(ATTEMPT)) == ["stop"]
+
+    def test_a_checkpoint_is_dropped(self, layout, exchange):
+        folder = layout.checkpoint(7, "3.t00007.r1.a1")
+        os.makedirs(folder)
+        exchange.drop_checkpoint(7, "3.t00007.r1.a1")
+        exchange.drop_checkpoint(7, "3.t00007.r1.a1")
+
+        assert fs.list_dir(layout.checkpoints(7)) == []
+
+    @pytest.mark.parametrize("name", ["..", "../../../x", ""])
+    def test_nothing_else_is_dropped(self, exchange, name):
+        with pytest.raises(ValueError):
+            exchange.drop_checkpoint(7, name)
+
+
+@pytest.mark.slow
+def test_a_read_touches_only_what_is_live(layout, exchange, monkeypatch, record_property):
+    """With 1,000 live attempts a read opens each log once and lists no other folder."""
+    for number in range(1000):
+        attempt = f"t{number:05d}.r0.a1"
+        os.makedirs(layout.attempt(attempt))
+        with open(layout.events(attempt), "wb") as file:
+            file.write(frame.encode(START))
+        exchange.watch(attempt, offered=False)
+    assert len(exchange.read(NOW)) == 1000
+    calls = {"opened": 0, "listed": 0}
+    read_file, list_dir = fs.read_file, fs.list_dir
+
+    def counted_read(*arguments):
+        calls["opened"] += 1
+        return read_file(*arguments)
+
+    def counted_list(path):
+        calls["listed"] += 1
+        return list_dir(path)
+
+    monkeypatch.setattr(fs, "read_file", counted_read)
+    monkeypatch.setattr(fs, "list_dir", counted_list)
+    start = time.perf_counter()
+
+    assert exchange.read(NOW) == []
+
+    record_property("seconds_per_read", time.perf_counter() - start)
+    assert calls == {"opened": 1000, "listed": 0}

@@ -1,0 +1,130 @@
+"""Frames: a reader gets a prefix of what was written, never a wrong record."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slurmtune.store import frame
+
+RECORDS = [{"n": 0, "k": "start"}, {"n": 1, "loss": 0.5, "name": "é\n"}, {"n": 2, "tail": ["a b", ""]}]
+LOG = b"".join(frame.encode(record) for record in RECORDS)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4))
+def test_what_was_encoded_is_parsed(records):
+    data = b"".join(frame.encode(record) for record in records)
+
+    assert frame.parse(data) == (records, len(data), frame.END)
+
+
+def test_a_frame_is_one_ascii_line():
+    data = frame.encode({"name": "é\n\x00"})
+
+    assert data.isascii()
+    assert data.count(b"\n") == 1
+    assert data.endswith(b"\n")
+
+
+@pytest.mark.parametrize("cut", range(len(LOG)))
+def test_a_truncated_log_is_a_prefix_that_waits_for_more(cut):
+    parsed = frame.parse(LOG[:cut])
+
+    assert parsed.records == RECORDS[: len(parsed.records)]
+    assert parsed.stop == (frame.END if parsed.end == cut else frame.PARTIAL)
+    assert frame.parse(LOG, parsed.end).records == RECORDS[len(parsed.records) :]
+
+
+@pytest.mark.parametrize("position", range(len(LOG)))
+def test_a_changed_byte_never_gives_a_wrong_record(position):
+    for flip in (0x01, 0x20, 0x80, 0xFF):
+        data = bytearray(LOG)
+        data[position] ^= flip
+
+        parsed = frame.parse(bytes(data))
+
+        assert parsed.records == RECORDS[: len(parsed.records)]
+        assert parsed.end <= position
+        assert parsed.stop in (frame.CORRUPT, frame.PARTIAL)
+
+
+@given(st.binary(max_size=200), st.integers(0, len(LOG)))
+def test_garbage_after_a_log_changes_nothing_before_it(garbage, cut):
+    parsed = frame.parse(LOG[:cut] + garbage)
+
+    whole = frame.parse(LOG[:cut]).records
+    assert parsed.records[: len(whole)] == whole
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"{}\n",
+        frame.encode({}).replace(b" 2 ", b" +2 "),
+        frame.encode({}).replace(b" 2 ", b" 02 "),
+        frame.encode({"a": 1}).upper(),
+        b"\0" * 30 + b"\n",
+    ],
+)
+def test_a_line_in_another_form_is_corrupt(line):
+    assert frame.parse(line) == ([], 0, frame.CORRUPT)
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"NaN", b'{"a":NaN}', b'{"a":Infinity}', b"{", b'{"a":"\xc3\xa9"}'])
+def test_a_body_that_no_writer_makes_is_corrupt(body):
+    assert frame.parse(frame._header(body) + body + b"\n").stop == frame.CORRUPT
+
+
+def test_a_deeply_nested_body_is_corrupt():
+    body = b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
+
+    assert frame.parse(frame._header(body) + body + b"\n").stop == frame.CORRUPT
+
+
+def test_a_line_without_end_is_corrupt():
+    assert frame.parse(b"x" * 70_000).stop == frame.CORRUPT
+
+
+def test_the_longest_record_comes_back():
+    record = {"a": "x" * (frame.MAX_FRAME_BYTES - len('{"a":""}'))}
+
+    assert frame.parse(frame.encode(record)).records == [record]
+
+
+def test_a_longer_record_is_refused():
+    with pytest.raises(ValueError, match="65537 bytes"):
+        frame.encode({"a": "x" * (frame.MAX_FRAME_BYTES - len('{"a":""}') + 1)})
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_does_not_have_is_refused(number):
+    with pytest.raises(ValueError):
+        frame.encode({"a": number})
+
+
+@given(st.floats() | st.integers(-(2**53), 2**53))
+def test_numbers_survive(number):
+    back = frame.decode_number(frame.parse(frame.encode({"a": frame.encode_number(number)})).records[0]["a"])
+
+    assert back == number or (math.isnan(back) and math.isnan(number))
+    assert type(back) is type(number)
+
+
+@pytest.mark.parametrize(("number", "text"), [(10**400, "inf"), (-(10**400), "-inf")])
+def test_an_integer_beyond_all_floats_is_infinite(number, text):
+    assert frame.encode_number(number) == text
+
+
+@pytest.mark.parametrize("value", [None, True, "1.0", "NaN", [], {}])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(ValueError, match="not a number"):
+        frame.decode_number(value)

@@ -1,0 +1,388 @@
+"""Calls to the file system, with its faults."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from slurmtune.store import frame, fs
+
+
+class FaultyOs:
+    """``os`` as `fs` sees it, in which chosen calls fail.
+
+    ``faults`` gives for a function the error of each call, in order; None lets the call through.
+    With ``after`` the call is carried out before its error is raised: the reply was lost.
+    """
+
+    def __init__(self, *, after: bool = False, **faults: list[int | None]) -> None:
+        self._faults = faults
+        self._after = after
+
+    def __getattr__(self, name):
+        real = getattr(os, name)
+        if name not in self._faults:
+            return real
+
+        def call(*arguments, **options):
+            error = self._faults[name].pop(0) if self._faults[name] else None
+            if error is not None and not self._after:
+                raise OSError(error, os.strerror(error))
+            result = real(*arguments, **options)
+            if error is not None:
+                raise OSError(error, os.strerror(error))
+            return result
+
+        return call
+
+
+@pytest.fixture
+def faults(monkeypatch):
+    def install(*, after=False, **by_function):
+        monkeypatch.setattr(fs, "os", FaultyOs(after=after, **by_function))
+        monkeypatch.setattr(fs, "_FIRST_PAUSE_SECONDS", 0.0)
+
+    return install
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "file")
+
+
+def names(tmp_path):
+    return sorted(os.listdir(tmp_path))
+
+
+class TestReading:
+    def test_from_an_offset_up_to_a_limit(self, path):
+        fs.publish_file(path, b"0123456789")
+
+        assert fs.read_file(path) == b"0123456789"
+        assert fs.read_file(path, 4) == b"456789"
+        assert fs.read_file(path, 4, 3) == b"456"
+        assert fs.read_file(path, 40) == b""
+
+    @pytest.mark.parametrize("code", [errno.ESTALE, errno.EINTR, errno.EAGAIN, errno.EBUSY])
+    def test_errors_of_the_moment_are_tried_again(self, path, faults, code):
+        fs.publish_file(path, b"x")
+        faults(open=[code], pread=[code])
+
+        assert fs.read_file(path) == b"x"
+
+    def test_other_errors_are_not(self, path, faults):
+        fs.publish_file(path, b"x")
+        faults(pread=[errno.EIO])
+
+        with pytest.raises(OSError, match="Input/output"):
+            fs.read_file(path)
+
+    def test_symbolic_links_are_not_followed(self, tmp_path, path):
+        fs.publish_file(path, b"secret")
+        os.symlink(path, tmp_path / "link")
+
+        with pytest.raises(OSError):
+            fs.read_file(str(tmp_path / "link"))
+
+    def test_a_pipe_does_not_block(self, path):
+        os.mkfifo(path)
+
+        with pytest.raises(OSError, match="Illegal seek"):
+            fs.read_file(path)
+
+    def test_a_listed_file_that_is_hidden_is_waited_for(self, path, faults):
+        fs.publish_file(path, b"x")
+        faults(open=[errno.ENOENT, errno.ENOENT])
+
+        assert fs.read_listed(path) == b"x"
+
+    def test_a_file_that_no_listing_shows_is_absent(self, path):
+        with pytest.raises(FileNotFoundError):
+            fs.read_listed(path)
+
+    def test_a_file_that_stays_hidden_is_given_up(self, path, faults):
+        fs.publish_file(path, b"x")
+        faults(open=[errno.ENOENT] * 3)
+
+        with pytest.raises(FileNotFoundError):
+            fs.read_listed(path, patience_seconds=0)
+
+    def test_a_listing_is_sorted(self, tmp_path):
+        for name in "cab":
+            fs.publish_file(str(tmp_path / name), b"")
+
+        assert fs.list_dir(str(tmp_path)) == ["a", "b", "c"]
+
+    def test_a_missing_folder_is_an_error(self, path):
+        with pytest.raises(FileNotFoundError):
+            fs.list_dir(path)
+
+
+class TestPublishing:
+    def test_replaces_as_a_whole_with_mode_0600(self, tmp_path, path):
+        fs.publish_file(path, b"old")
+        fs.publish_file(path, b"new")
+
+        assert fs.read_file(path) == b"new"
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        assert names(tmp_path) == ["file"]
+
+    @pytest.mark.parametrize("function", ["open", "pwrite", "fsync", "close", "rename"])
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+    def test_a_fault_leaves_the_old_content_and_nothing_else(self, tmp_path, path, faults, function, code):
+        fs.publish_file(path, b"old")
+        faults(**{function: [code]})
+
+        with pytest.raises(OSError):
+            fs.publish_file(path, b"new")
+
+        assert fs.read_file(path) == b"old"
+        assert names(tmp_path) == ["file"]
+
+    def test_a_lost_reply_of_rename_is_success(self, tmp_path, path, faults):
+        faults(after=True, rename=[errno.ENOENT])
+
+        fs.publish_file(path, b"new")
+
+        assert names(tmp_path) == ["file"]
+
+    def test_a_short_write_is_continued(self, path, monkeypatch):
+        real = os.pwrite
+        monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[:3], offset))
+
+        fs.publish_file(path, b"0123456789")
+
+        assert fs.read_file(path) == b"0123456789"
+
+    def test_once_is_once(self, tmp_path, path):
+        assert fs.publish_once(path, b"mine")
+        assert not fs.publish_once(path, b"theirs")
+        assert fs.read_file(path) == b"mine"
+        assert names(tmp_path) == ["file"]
+
+    @pytest.mark.parametrize("code", [errno.EEXIST, errno.EIO, errno.ENOENT])
+    def test_a_lost_reply_of_link_is_success(self, tmp_path, path, faults, code):
+        faults(after=True, link=[code])
+
+        assert fs.publish_once(path, b"mine")
+        assert names(tmp_path) == ["file"]
+
+    @pytest.mark.parametrize("code", [errno.EIO, errno.EPERM, errno.ENOSPC])
+    def test_a_link_that_failed_is_an_error(self, tmp_path, path, faults, code):
+        faults(link=[code])
+
+        with pytest.raises(OSError):
+            fs.publish_once(path, b"mine")
+
+        assert names(tmp_path) == []
+
+    def test_a_hidden_winner_is_waited_for(self, path, faults):
+        fs.publish_once(path, b"theirs")
+        # The first open makes our own file.
+        faults(open=[None, errno.ENOENT])
+
+        assert not fs.publish_once(path, b"mine")
+
+    def test_of_many_threads_one_wins(self, tmp_path, path):
+        start = threading.Barrier(8)
+        wins = []
+
+        def race(number):
+            start.wait()
+            wins.append((fs.publish_once(path, b"%d" % number), number))
+
+        threads = [threading.Thread(target=race, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        winners = [number for won, number in wins if won]
+        assert fs.read_file(path) == b"%d" % winners[0]
+        assert len(winners) == 1
+        assert len(wins) == 8
+        assert names(tmp_path) == ["file"]
+
+    def test_of_many_processes_one_wins_each_claim(self, tmp_path):
+        program = (
+            "import sys; from slurmtune.store import fs; sys.stdin.read(1)\n"
+            "for i in range(20):\n"
+            "    print(int(fs.publish_once(f'{sys.argv[1]}/{i}', sys.argv[2].encode())))\n"
+        )
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, str(tmp_path), str(number)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for number in range(3)
+        ]
+        for process in processes:
+            process.stdin.write(b"g")
+            process.stdin.flush()
+        wins = [process.communicate()[0].split() for process in processes]
+
+        assert [len(each) for each in wins] == [20, 20, 20]
+        for i, each in enumerate(zip(*wins)):
+            assert sorted(each) == [b"0", b"0", b"1"]
+            assert fs.read_file(str(tmp_path / str(i))) == b"%d" % each.index(b"1")
+
+    def test_a_link_put_in_the_way_is_not_written_through(self, tmp_path, path):
+        other = tmp_path / "other"
+        other.write_bytes(b"other")
+        os.symlink(other, path)
+
+        fs.publish_file(path, b"new")
+
+        assert other.read_bytes() == b"other"
+        assert fs.read_file(path) == b"new"
+
+
+class TestFolders:
+    def test_are_made_with_those_above_and_mode_0700(self, tmp_path):
+        fs.make_dir(str(tmp_path / "a" / "b" / "c"))
+        fs.make_dir(str(tmp_path / "a" / "b" / "c"))
+
+        for folder in ("a", "a/b", "a/b/c"):
+            assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
+
+    def test_a_file_in_the_way_is_an_error(self, path):
+        fs.publish_file(path, b"")
+
+        with pytest.raises(NotADirectoryError):
+            fs.make_dir(path)
+
+    def test_a_folder_that_cannot_be_synced_is_no_error(self, tmp_path, faults):
+        faults(fsync=[errno.EINVAL])
+
+        assert fs.sync_dir(str(tmp_path)) is None
+
+    def test_a_tree_is_removed_and_links_are_not_followed(self, tmp_path):
+        keep = tmp_path / "keep"
+        keep.mkdir()
+        (keep / "file").write_bytes(b"x")
+        tree = tmp_path / "tree"
+        (tree / "inner").mkdir(parents=True)
+        (tree / "inner" / "file").write_bytes(b"x")
+        os.symlink(keep, tree / "link")
+        os.symlink(keep / "file", tree / "inner" / "link")
+
+        fs.remove_tree(str(tree))
+
+        assert names(tmp_path) == ["keep"]
+        assert names(keep) == ["file"]
+
+    def test_a_tree_that_is_gone_is_no_error(self, tmp_path):
+        fs.remove_tree(str(tmp_path / "gone"))
+
+        assert names(tmp_path) == []
+
+    def test_a_lost_reply_of_its_rename_still_removes_it(self, tmp_path, faults):
+        (tmp_path / "tree").mkdir()
+        faults(after=True, rename=[errno.ENOENT])
+
+        fs.remove_tree(str(tmp_path / "tree"))
+
+        assert names(tmp_path) == []
+
+    def test_what_another_machine_holds_open_stays_as_trash(self, tmp_path, faults):
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "file").write_bytes(b"")
+        faults(unlink=[errno.EBUSY])
+
+        fs.remove_tree(str(tmp_path / "tree"))
+
+        assert [name[:12] for name in names(tmp_path)] == [".trash-tree-"]
+
+    def test_a_file_that_is_gone_is_no_error(self, path):
+        fs.publish_file(path, b"")
+
+        fs.unlink(path)
+        fs.unlink(path)
+
+        with pytest.raises(FileNotFoundError):
+            fs.read_file(path)
+
+
+class TestAppender:
+    def test_appends_frames(self, path):
+        log = fs.Appender(path)
+        log.append({"n": 0})
+        log.append({"n": 1})
+        log.close()
+        log.close()
+
+        data = fs.read_file(path)
+        assert frame.parse(data) == ([{"n": 0}, {"n": 1}], log.end, frame.END)
+        assert log.end == len(data)
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+    def test_goes_on_where_a_log_ends(self, path):
+        first = fs.Appender(path)
+        first.append({"n": 0})
+        first.close()
+        second = fs.Appender(path)
+        second.append({"n": second.count})
+        second.close()
+
+        assert frame.parse(fs.read_file(path)).records == [{"n": 0}, {"n": 1}]
+
+    @pytest.mark.parametrize("tail", [b"0", b"00000000 2 {}\n", b"\0\0\0", frame.encode({"n": 1})[:-1]])
+    def test_drops_a_torn_tail(self, path, tail):
+        fs.publish_file(path, frame.encode({"n": 0}) + tail)
+
+        log = fs.Appender(path)
+        log.append({"n": 1})
+        log.close()
+
+        assert frame.parse(fs.read_file(path)) == ([{"n": 0}, {"n": 1}], log.end, frame.END)
+
+    @pytest.mark.parametrize("function", ["pwrite", "fsync"])
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+    def test_a_failed_append_is_taken_back(self, path, faults, function, code):
+        log = fs.Appender(path)
+        log.append({"n": 0})
+        faults(**{function: [code]})
+
+        with pytest.raises(OSError):
+            log.append({"n": 1})
+
+        assert fs.read_file(path) == frame.encode({"n": 0})
+        log.append({"n": 1})
+        log.close()
+        assert frame.parse(fs.read_file(path)).records == [{"n": 0}, {"n": 1}]
+
+    def test_heals_later_when_it_cannot_heal_at_once(self, path, faults):
+        log = fs.Appender(path)
+        faults(fsync=[errno.EIO], ftruncate=[errno.EIO, errno.EIO])
+        with pytest.raises(OSError):
+            log.append({"long": "x" * 100})
+        with pytest.raises(OSError):
+            log.append({"n": 0})
+
+        log.append({"n": 0})
+        log.close()
+
+        assert frame.parse(fs.read_file(path)) == ([{"n": 0}], log.end, frame.END)
+
+    def test_a_record_that_is_none_writes_nothing(self, path):
+        log = fs.Appender(path)
+        with pytest.raises(ValueError):
+            log.append({"a": float("nan")})
+        log.close()
+
+        assert fs.read_file(path) == b""
+
+    def test_does_not_write_through_a_link(self, tmp_path, path):
+        os.symlink(tmp_path / "other", path)
+
+        with pytest.raises(OSError):
+            fs.Appender(path)
+
+        assert names(tmp_path) == ["file"]
