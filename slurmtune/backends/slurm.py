@@ -43,8 +43,6 @@ _LOST_SECONDS = 60.0
 """... and for so long."""
 _LOST_POLLS_WITHOUT_SACCT = 10
 """The same while accounting exists but does not answer: it may still tell how the slot ended."""
-_SETTLE_SECONDS = 12.0
-"""An sbatch that got no answer may reach slurmctld this late (its time-out is 10 s)."""
 _SBATCH_TIMEOUT_SECONDS = 60
 _QUIET_POLLS = 5
 """After so many polls without any change the next ones come further apart."""
@@ -131,6 +129,8 @@ class SlurmBackend:
         requeue: Whether Slurm puts a slot back after a failure of its node or a pre-emption.
         use_srun: Whether the worker runs as a step of the job.
         workdir: Directory in which the setup lines run; the driver's own when left out.
+        settle_seconds: How long after a first "there is none" `find` believes it: an sbatch that
+            got no answer may reach slurmctld late (its time-out is 10 s).
     """
 
     name = "slurm"
@@ -149,6 +149,7 @@ class SlurmBackend:
         requeue: bool = True,
         use_srun: bool = True,
         workdir: str | None = None,
+        settle_seconds: float = 12.0,
     ) -> None:
         if "%" in study_dir or not study_dir.isprintable():
             raise SpecError(
@@ -169,6 +170,7 @@ class SlurmBackend:
         self._requeue = requeue
         self._use_srun = use_srun
         self._workdir = workdir
+        self._settle_seconds = settle_seconds
         self._arrays: dict[str, _Array] = {}
         self._jobs: dict[str, str] = {}
         """Job id of every token that was submitted, found or adopted here."""
@@ -222,7 +224,7 @@ class SlurmBackend:
         """Return the job id of the array with this token; see `Backend.find`.
 
         If it was submitted twice the lowest job id is kept and the others are cancelled. That
-        there is none is only said when two answers at least 12 s apart agree.
+        there is none is only said when two answers ``settle_seconds`` apart agree.
         """
         known = self._jobs.get(token)
         if known is not None:
@@ -380,9 +382,9 @@ class SlurmBackend:
         """
         now = self._clock.now()
         waited = now - self._absent_since.setdefault(token, now)
-        if waited < _SETTLE_SECONDS:
+        if waited < self._settle_seconds:
             raise BackendUnavailableError(
-                f"no array {token} yet; Slurm is asked again in {_SETTLE_SECONDS - waited:.0f} s"
+                f"no array {token} yet; Slurm is asked again in {self._settle_seconds - waited:.0f} s"
             )
 
     def _look_up(self, vanished: Sequence[tuple[_Array, int]]) -> Iterator[SlotStatus]:

@@ -193,7 +193,13 @@ class Driver:
     def cancel_all(self) -> None:
         """End every slot of the study; results and checkpoints stay."""
         for token in list(self.study.fleet.live_arrays):
-            self.backend.cancel(token)
+            self._cancel(token, None)
+
+    def _cancel(self, token: str, indices: Sequence[int] | None) -> None:
+        try:
+            self.backend.cancel(token, indices)
+        except BackendUnavailableError as error:
+            self.observer.message(f"{token} could not be cancelled: {error}")
 
     def tick(self) -> bool:
         """Look once at everything and act; tell whether anything happened."""
@@ -558,7 +564,7 @@ class Driver:
                 if key.token == token and status.state is SlotState.PENDING
             ]
             if indices:
-                self.backend.cancel(token, indices)
+                self._cancel(token, indices)
         deadline = self.clock.now() + _FAREWELL_SECONDS
         while arrays and self.backend.poll_seconds < 1 and self.clock.now() < deadline:
             self.clock.wait(0.1)

@@ -26,6 +26,11 @@ class GridSampler:
         self._rest = space.grid()
         self._visited: list[Config] = []
 
+    def origin(self, trial: int) -> str:
+        """Return the sampler's name: every trial comes from it."""
+        del trial
+        return self.name
+
     def propose(self, trial: int, history: HistoryView, seed: int) -> Config | None:
         """Return combination ``trial``, or None after the last one."""
         del history, seed

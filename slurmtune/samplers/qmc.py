@@ -73,6 +73,11 @@ class QmcSampler:
             return config
         return self._random.draw(generator(seed, f"{self.name}-random", trial), history)
 
+    def origin(self, trial: int) -> str:
+        """Return the sampler's name: every trial comes from it."""
+        del trial
+        return self.name
+
     def point(self, trial: int, seed: int) -> Sequence[float]:
         """Return the point of trial ``trial`` in the unit cube."""
         if self._space.dimension == 0:

@@ -47,6 +47,11 @@ class RandomSampler:
         """
         return self.draw(generator(seed, self.name, trial), history)
 
+    def origin(self, trial: int) -> str:
+        """Return the sampler's name: every trial comes from it."""
+        del trial
+        return self.name
+
     def draw(self, random: np.random.Generator, history: HistoryView) -> Config | None:
         """Return a new config from the given generator, as `propose`."""
         seen = self._proposed.keys(history)

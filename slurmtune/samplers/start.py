@@ -41,8 +41,9 @@ class StartPointSampler:
         self._proposed = Proposed(space)
 
     def origin(self, trial: int) -> str:
-        """Return ``start`` for a start point, else the name of the sampler behind."""
-        return "start" if trial < len(self._points) else self._then.name
+        """Return ``start`` for a start point, else what the sampler behind says."""
+        behind = trial - len(self._points)
+        return "start" if behind < 0 else self._then.origin(behind)
 
     def propose(self, trial: int, history: HistoryView, seed: int) -> Config | None:
         """Return start point ``trial``, or what the sampler behind proposes.

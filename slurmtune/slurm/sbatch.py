@@ -94,9 +94,9 @@ _PERMANENT = (
     ("invalid job array", "the array is longer than this cluster allows"),
     ("memory specification", "no node has so much memory"),
     ("group not permitted", "your group may not use this partition"),
+    ("accounting/qos policy", "the request is above a limit of your account or QOS"),
     ("time limit", "the time limit is longer than allowed"),
     ("unrecognized option", "sbatch does not know one of the options"),
-    ("accounting/qos policy", "the request is above a limit of your account or QOS"),
 )
 
 
@@ -160,23 +160,23 @@ def classify(returncode: int, stderr: str) -> Refusal:
     A signal or a time-out counts as no answer. Words that are not known count as a refusal for
     good: waiting would hide them from the user.
     """
-    words = says(stderr)
+    spoken = says(stderr)
     text = stderr.lower()
     if returncode < 0 or returncode in (124, 137, 143):
-        return Refusal(kind=RefusalKind.AMBIGUOUS, message="sbatch did not answer", says=words)
+        return Refusal(kind=RefusalKind.AMBIGUOUS, message="sbatch did not answer", says=spoken)
     if any(words in text for words in _LATER):
         message = "you may not have more jobs queued at the moment; the rest follows later"
-        return Refusal(kind=RefusalKind.LATER, message=message, says=words)
+        return Refusal(kind=RefusalKind.LATER, message=message, says=spoken)
     if any(words in text for words in _AMBIGUOUS):
-        return Refusal(kind=RefusalKind.AMBIGUOUS, message="Slurm does not answer", says=words)
+        return Refusal(kind=RefusalKind.AMBIGUOUS, message="Slurm does not answer", says=spoken)
     if "job submit limit" in text and not _names_a_limit(text):
         message = "a limit of your account or QOS was reached; trying again later"
-        return Refusal(kind=RefusalKind.LATER, message=message, says=words)
+        return Refusal(kind=RefusalKind.LATER, message=message, says=spoken)
     for words, message in _PERMANENT:
         if words in text:
-            return Refusal(kind=RefusalKind.PERMANENT, message=message, says=words)
+            return Refusal(kind=RefusalKind.PERMANENT, message=message, says=spoken)
     message = "Slurm refused the submission"
-    return Refusal(kind=RefusalKind.PERMANENT, message=message, says=words)
+    return Refusal(kind=RefusalKind.PERMANENT, message=message, says=spoken)
 
 
 def _names_a_limit(text: str) -> bool:

@@ -98,7 +98,7 @@ class Choice:
 
     def describe(self) -> str:
         """Return the values, with their probabilities when these differ."""
-        words = [show(value) for value in self.levels]
+        words = [f"{x:.6g}" if isinstance(x, float) else show(x) for x in self.levels]
         if self.probabilities is not None:
             words = [
                 f"{word} ({share:g})"

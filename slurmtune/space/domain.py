@@ -14,6 +14,7 @@ from slurmtune.space.choice import (
     logspace,
 )
 from slurmtune.space.numeric import (
+    Distribution,
     Integer,
     LogInteger,
     LogNormal,
@@ -31,6 +32,7 @@ from slurmtune.space.scalar import Config, Scalar
 __all__ = [
     "Choice",
     "Config",
+    "Distribution",
     "Domain",
     "Fixed",
     "Integer",
@@ -57,9 +59,9 @@ class Domain(Protocol):
     """The values of one hyperparameter and how likely they are.
 
     `decode` is the inverse of the distribution function, so a uniform ``u`` gives a value of the
-    distribution. It never decreases in ``u`` for numbers and ordered choices. Continuous values
-    carry ten digits relative to the width of their domain: more than any training can tell apart,
-    short in tables, and equal on machines whose ``exp`` and ``log`` differ in the last bit.
+    distribution. It never decreases in ``u`` for numbers. Continuous values carry eleven digits,
+    counted from the width of their domain: more than any training can tell apart, short in
+    tables, and equal on machines whose ``exp`` and ``log`` differ in the last bit.
     """
 
     @property

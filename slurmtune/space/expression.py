@@ -104,7 +104,8 @@ def _parsed(text: str) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        column = min(max(error.offset or 1, 1), len(text))
+        # Python gives no column for a text that stops too early.
+        column = min(error.offset or len(text), len(text))
         raise ValueError(f"column {column}: not understood ({error.msg})") from None
     except (ValueError, MemoryError, RecursionError):
         raise ValueError(

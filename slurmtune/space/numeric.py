@@ -22,7 +22,7 @@ NumberType = Literal["float", "int"]
 """Type of the values of a distribution."""
 
 _DIGITS = 10
-"""Digits of a continuous value, counted from the width of its domain."""
+"""Digits of a continuous value after the leading one of the width of its domain."""
 _MAX_STEPS = 2**40
 """Beyond so many steps from 0, floats no longer tell neighbours apart on a logarithmic scale."""
 _MAX_LISTED = 1_000_000
@@ -32,7 +32,7 @@ _LOWEST_U = 2.0**-53
 _STANDARD = NormalDist()
 
 
-class _Distribution(ABC):
+class Distribution(ABC):
     """What all distributions of numbers share; subclasses say bounds, quantiles and steps."""
 
     __slots__ = ()
@@ -82,7 +82,7 @@ class _Distribution(ABC):
         ends = self._ends()
         return None if ends is None else ends[1] - ends[0] + 1
 
-    def values(self) -> tuple[Scalar, ...]:
+    def values(self) -> tuple[int | float, ...]:
         """Return all values, increasing.
 
         Raises:
@@ -96,7 +96,7 @@ class _Distribution(ABC):
         step = self.step or 1.0
         return tuple(self._at(index, step) for index in range(ends[0], ends[1] + 1))
 
-    def decode(self, u: float) -> Scalar:
+    def decode(self, u: float) -> int | float:
         """Return the value at ``u``, from 0 to 1 with both ends."""
         x = self._quantile(checked_unit(u))
         step = self.step
@@ -181,7 +181,7 @@ class _Stepped:
 
 
 @dataclass(frozen=True, slots=True)
-class Uniform(_Distribution):
+class Uniform(Distribution):
     """Any number from ``low`` to ``high``, all alike."""
 
     kind: ClassVar[str] = "uniform"
@@ -261,7 +261,7 @@ class QLogUniform(_Stepped, LogUniform):
 
 
 @dataclass(frozen=True, slots=True)
-class Integer(_Distribution):
+class Integer(Distribution):
     """Any whole number from ``low`` to ``high``, all alike."""
 
     kind: ClassVar[str] = "int"
@@ -321,7 +321,7 @@ class LogInteger(Integer):
 
 
 @dataclass(frozen=True, slots=True)
-class Normal(_Distribution):
+class Normal(Distribution):
     """Numbers around ``mean`` with standard deviation ``sd``.
 
     ``clip`` moves numbers beyond its two bounds to the nearer bound.
@@ -460,7 +460,7 @@ def _check_logarithmic(low: float, high: float, kind: str) -> None:
         raise ValueError(f"bounds of {kind} are whole numbers above 0")
 
 
-def _check_step(domain: _Distribution) -> None:
+def _check_step(domain: Distribution) -> None:
     """Raise for a step that does not go with the bounds or the type."""
     kind = getattr(domain, "type", "int")
     if kind not in {"float", "int"}:
@@ -477,7 +477,8 @@ def _check_step(domain: _Distribution) -> None:
                 raise ValueError(f"whole numbers need whole bounds and steps, not {show(number)}")
     if any(abs(limit) / step > _MAX_STEPS for limit in ends):
         raise ValueError(f"the bounds are more than {_MAX_STEPS} steps of {show(step)} from 0")
-    if len(ends) == 2 and step > max(ends) - min(ends):
+    # In decimals: 0.3 - 0.2 is below 0.1 for floats.
+    if len(ends) == 2 and _exact(step) > _exact(ends[1]) - _exact(ends[0]):
         raise ValueError(f"the step {show(step)} is longer than the way from low to high")
 
 
@@ -487,17 +488,22 @@ def _indices_between(low: float, high: float, step: float) -> tuple[int, int]:
 
     A multiple that is met only at the very end, half a step beyond it, is left out.
     """
-    half, stride = Fraction(1, 2), Fraction(repr(step))
-    first = math.floor(Fraction(repr(low)) / stride + half)
-    return (first, math.ceil(Fraction(repr(high)) / stride - half))
+    half, stride = Fraction(1, 2), _exact(step)
+    first = math.floor(_exact(low) / stride + half)
+    return (first, math.ceil(_exact(high) / stride - half))
 
 
 @lru_cache(maxsize=1024)
 def _indices_around(low: float, high: float, step: float) -> tuple[int, int]:
     """Return the multiples that stand for the bounds when numbers may lie beyond them."""
-    stride = Fraction(repr(step))
-    first = math.floor(Fraction(repr(low)) / stride)
-    return (first, math.ceil(Fraction(repr(high)) / stride))
+    stride = _exact(step)
+    first = math.floor(_exact(low) / stride)
+    return (first, math.ceil(_exact(high) / stride))
+
+
+def _exact(number: float) -> Fraction:
+    """Return the number that the shortest digits of a float say: 0.1 is one tenth."""
+    return Fraction(repr(number))
 
 
 @lru_cache(maxsize=1024)
@@ -508,7 +514,7 @@ def _decimals(step: float) -> int:
 
 
 def _rounded(number: float, width: float) -> float:
-    """Return ``number`` with ten digits below ``width``."""
+    """Return ``number`` with ten digits after the leading one of ``width``."""
     if width <= 0 or number == 0:
         return number
-    return round(number, _DIGITS - 1 - math.floor(math.log10(width)))
+    return round(number, _DIGITS - math.floor(math.log10(width)))

@@ -315,6 +315,8 @@ class Space:
 
     def _check_constraints(self) -> None:
         for name, rule in self._constraints.items():
+            if not rule.names:
+                raise ValueError(f"constraint {name!r} is about no hyperparameter: {rule.text}")
             unknown = sorted(rule.names - self._by_name.keys())
             if unknown:
                 raise ValueError(
@@ -327,8 +329,7 @@ class Space:
         depths = {item.name: depth for depth, item in enumerate(self._order)}
         rules: list[list[tuple[str, Expression]]] = [[] for _ in self._order]
         for name, rule in self._constraints.items():
-            if rules:
-                rules[max((depths[used] for used in rule.names), default=0)].append((name, rule))
+            rules[max(depths[used] for used in rule.names)].append((name, rule))
         return rules
 
     def _combinations(

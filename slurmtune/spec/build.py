@@ -24,6 +24,7 @@ from slurmtune.errors import SpecError
 from slurmtune.spec.model import RequestTable, Spec
 
 if TYPE_CHECKING:
+    from slurmtune.samplers.start import StartPointSampler
     from slurmtune.space.domain import Domain
     from slurmtune.space.space import Space
     from slurmtune.spec.hyperparameter import HyperparameterSpec
@@ -144,6 +145,7 @@ def build_space(spec: Spec) -> Space:
     Raises:
         SpecError: a domain, a condition or a constraint cannot be.
     """
+    from slurmtune.space.condition import Condition
     from slurmtune.space.expression import Expression
     from slurmtune.space.space import Hyperparameter, Space
 
@@ -153,7 +155,10 @@ def build_space(spec: Spec) -> Space:
             domain = build_domain(entry)
             hyperparameters.append(
                 Hyperparameter(
-                    entry.name, domain, default=entry.default, when=dict(entry.when) or None
+                    name=entry.name,
+                    domain=domain,
+                    default=entry.default,
+                    when=Condition.parse(entry.when) if entry.when else None,
                 )
             )
         except ValueError as error:
@@ -171,7 +176,7 @@ def build_domain(entry: HyperparameterSpec) -> Domain:
 
     kind, args = entry.distribution, entry.arguments
     numbers: dict[str, Any] = {"type": entry.type} if entry.type else {}
-    clip: dict[str, Any] = {"clip": tuple(entry.clip)} if entry.clip else {}
+    clipped = numbers | ({"clip": tuple(entry.clip)} if entry.clip else {})
     match kind:
         case "values":
             return d.Choice(tuple(args), ordered=bool(entry.ordered))
@@ -203,18 +208,18 @@ def build_domain(entry: HyperparameterSpec) -> Domain:
         case "logint":
             return d.LogInteger(*args)
         case "normal":
-            return d.Normal(*args, **numbers, **clip)
+            return d.Normal(*args, **clipped)
         case "qnormal":
-            return d.QNormal(*args, **numbers, **clip)
+            return d.QNormal(*args, **clipped)
         case "lognormal":
-            return d.LogNormal(*args, **numbers, **clip)
+            return d.LogNormal(*args, **clipped)
         case "qlognormal":
-            return d.QLogNormal(*args, **numbers, **clip)
+            return d.QLogNormal(*args, **clipped)
         case _:
             raise SpecError(f"space.{entry.name}: {kind!r} is not available yet")
 
 
-def build_sampler(spec: Spec, space: Space, trials: int) -> Sampler:
+def build_sampler(spec: Spec, space: Space, trials: int) -> StartPointSampler:
     """Return the sampler, behind the start points of the spec.
 
     Raises:
@@ -225,7 +230,7 @@ def build_sampler(spec: Spec, space: Space, trials: int) -> Sampler:
     try:
         sampler = _plain_sampler(spec, space, trials)
         points = [dict(start.values) for start in spec.start]
-        return StartPointSampler(space, points, sampler) if points else sampler
+        return StartPointSampler(space, points, sampler)
     except ValueError as error:
         raise SpecError(f"search.sampler = {spec.search.sampler!r}: {error}") from error
 
@@ -384,9 +389,7 @@ def build_plan(spec: Spec, trials: int) -> tuple[PlanRow, ...]:
                 time_limit_seconds=limit,
                 gpus=gpus,
                 likely_gpu_hours=(
-                    None
-                    if unit_time is None or units is None
-                    else units * unit_time * gpus / 3600
+                    None if unit_time is None or units is None else units * unit_time * gpus / 3600
                 ),
                 most_gpu_hours=count * limit * gpus / 3600,
             )

@@ -137,7 +137,9 @@ def _text(value: Any) -> Any:
     if not isinstance(value, str):
         simple = isinstance(value, (bool, int, float))
         fix = f'quote it: {KEY} = "{toml_text(value)}"' if simple else ""
-        raise fault("M7", f"{KEY} must be text, not {quoted(value) if simple else kind(value)}", fix)
+        raise fault(
+            "M7", f"{KEY} must be text, not {quoted(value) if simple else kind(value)}", fix
+        )
     # A newline inside a batch script's directive would start a line of its own, and run.
     if any(c < " " or "\x7f" <= c <= "\x9f" or c in "\u2028\u2029" for c in value):
         raise fault("R9", f"{KEY} may not hold line breaks or control characters")
@@ -313,13 +315,17 @@ def _share_or_count(value: Any) -> Any:
 def _signal(value: Any) -> Any:
     if not _SIGNAL.fullmatch(value):
         message = f"{quoted(value)} is not a signal for sbatch"
-        raise fault("R13", message, 'such as "USR1@120": the signal and the seconds before the end')
+        raise fault(
+            "R13", message, 'such as "USR1@120": the signal and the seconds before the end'
+        )
     return value
 
 
 def _keep(value: Any) -> Any:
     if not _KEEP.fullmatch(value):
-        raise fault("M1", f"{KEY} cannot be {quoted(value)}", "one of: all, none, promoted, best:N")
+        raise fault(
+            "M1", f"{KEY} cannot be {quoted(value)}", "one of: all, none, promoted, best:N"
+        )
     return value
 
 
@@ -382,7 +388,10 @@ Text = Annotated[str, BeforeValidator(_text)]
 FilledText = Annotated[str, BeforeValidator(_filled), BeforeValidator(_text)]
 Integer = Annotated[int, BeforeValidator(_integer)]
 Count = Annotated[
-    int, BeforeValidator(_above_zero), BeforeValidator(_integer), Field(json_schema_extra={"minimum": 1})
+    int,
+    BeforeValidator(_above_zero),
+    BeforeValidator(_integer),
+    Field(json_schema_extra={"minimum": 1}),
 ]
 """A whole number above 0."""
 CountOrZero = Annotated[
@@ -429,9 +438,7 @@ SlurmSeconds = Annotated[int, BeforeValidator(_slurm_time), WithJsonSchema(_TIME
 """Seconds, written as sbatch's ``--time``."""
 Seconds = Annotated[float, BeforeValidator(_duration), WithJsonSchema({"type": "string"})]
 """Seconds, written with a unit or a colon."""
-Memory = Annotated[
-    str, BeforeValidator(_memory), WithJsonSchema({"type": ["string", "integer"]})
-]
+Memory = Annotated[str, BeforeValidator(_memory), WithJsonSchema({"type": ["string", "integer"]})]
 """sbatch's ``--mem``."""
 Gpus = Annotated[
     int | str, BeforeValidator(_gpus), WithJsonSchema({"type": ["integer", "string"]})

@@ -342,7 +342,8 @@ class _Reader:
             return None
         if _FOREIGN & raw.keys():
             message = "this is how Optuna, W&B or NePS write it"
-            self._add("S6", message, fix=f"write {_translated(raw)}")
+            code = "S7" if {"distribution", "min", "max"} & raw.keys() else "S6"
+            self._add(code, message, fix=f"write {_translated(raw)}")
             return None
         tables = [key for key, value in raw.items() if isinstance(value, dict) and key != "when"]
         if tables and set(tables) == raw.keys():
@@ -562,12 +563,16 @@ class _Reader:
             self._add("S2", "a logarithmic scale cannot reach 0", where, fix=fix)
         elif distribution == "geomspace" and (start < 0) != (stop < 0):
             fix = "for exponents use logspace"
-            self._add("S3", "the ends of geomspace must have the same sign", (distribution,), fix=fix)
+            self._add(
+                "S3", "the ends of geomspace must have the same sign", (distribution,), fix=fix
+            )
         elif distribution == "logspace":
             self._check_exponents(start, stop, count)
         elif start == stop and count > 1:
             fix = f"for a value that never changes write {{ fixed = {number_text(start)} }}"
-            self._add("S1", f"start and stop are both {number_text(start)}", (distribution,), fix=fix)
+            self._add(
+                "S1", f"start and stop are both {number_text(start)}", (distribution,), fix=fix
+            )
 
     def _check_exponents(self, start: float, stop: float, count: int) -> None:
         if max(abs(start), abs(stop)) > 300:
@@ -714,8 +719,12 @@ def _translated(raw: Mapping[str, Any]) -> str:
     if is_number(raw.get("mu")) and is_number(raw.get("sigma")):
         name = "lognormal" if "log" in said else "normal"
         return f"{{ {name} = [{number_text(raw['mu'])}, {number_text(raw['sigma'])}] }}"
-    low = next((raw[k] for k in ("low", "lower", "min", "range_min") if is_number(raw.get(k))), None)
-    high = next((raw[k] for k in ("high", "upper", "max", "range_max") if is_number(raw.get(k))), None)
+    low = next(
+        (raw[k] for k in ("low", "lower", "min", "range_min") if is_number(raw.get(k))), None
+    )
+    high = next(
+        (raw[k] for k in ("high", "upper", "max", "range_max") if is_number(raw.get(k))), None
+    )
     is_log = raw.get("log") is True or raw.get("is_log") is True or "log" in said
     q = next((raw[k] for k in ("q", "step") if is_number(raw.get(k))), None)
     is_whole = "int" in said or (

@@ -27,7 +27,7 @@ from slurmtune.errors import (
 )
 from slurmtune.slurm.token import make_token
 from slurmtune.spec import build
-from slurmtune.spec.changes import Change, difference
+from slurmtune.spec.difference import Change, difference, effective
 from slurmtune.spec.load import LoadedSpec
 from slurmtune.spec.model import Spec
 from slurmtune.store import fs
@@ -55,8 +55,8 @@ class LaunchOptions:
     """GPUs of this machine for local slots, as CUDA_VISIBLE_DEVICES names them."""
     takeover: bool = False
     """Replace a driver that seems alive."""
-    poll_seconds: float | None = None
-    """Least time between two questions to Slurm; None: its default."""
+    poll_seconds: float = 30.0
+    """Least time between two questions to Slurm."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,7 +117,9 @@ def prepare(
         fs.make_dir(layout.offers(name))
     opened = open_study(layout, study, clock, takeover=options.takeover)
     if changes:
-        _publish_identity(layout, {**identity, "spec": loaded.effective, "sha256": loaded.sha256})
+        _publish_identity(
+            layout, {**identity, "spec": effective(loaded.spec), "sha256": loaded.sha256}
+        )
         fs.publish_file(layout.spec, loaded.text.encode())
     parallel = _parallel(spec, options)
     files = DirectoryFiles(
@@ -203,7 +205,7 @@ def _identify(
     """Return identity, changes and whether the study is new; makes a new directory if it is."""
     identity = read_identity(layout)
     if identity is not None:
-        changes = difference(identity["spec"], loaded.effective)
+        changes = difference(identity["spec"], effective(loaded.spec))
         _refuse_changes(loaded.spec, changes)
         return identity, changes, False
     layout.create()
@@ -216,7 +218,7 @@ def _identify(
         "slurmtune": __version__,
         "sha256": loaded.sha256,
         "core": dict(core),
-        "spec": loaded.effective,
+        "spec": effective(loaded.spec),
     }
     fs.publish_file(layout.spec, loaded.text.encode())
     _publish_identity(layout, identity)
@@ -262,7 +264,6 @@ def _backend(
         return LocalBackend(layout, slots=options.local_slots, gpus=options.gpus)
     from slurmtune.backends.slurm import SlurmBackend
 
-    polling = {} if options.poll_seconds is None else {"poll_seconds": options.poll_seconds}
     return SlurmBackend(
         layout.root,
         layout,
@@ -271,7 +272,7 @@ def _backend(
         signal=spec.slurm.signal,
         requeue=spec.slurm.requeue,
         workdir=_workdir(loaded),
-        **polling,
+        poll_seconds=options.poll_seconds,
     )
 
 
@@ -312,4 +313,3 @@ def _manifest_base(
         "python": sys.executable,
         "lib": layout.library,
     }
-

@@ -297,7 +297,7 @@ class Spec(Table):
     """In the order of the file."""
     constraints: tuple[ConstraintTable, ...] = ()
     start: tuple[StartTable, ...] = ()
-    objective: tuple[ObjectiveTable, ...]
+    objective: Annotated[tuple[ObjectiveTable, ...], Field(strict=False)]
     search: Annotated[SearchTable, f.AnyTable] = SearchTable()
     fidelity: Annotated[FidelityTable, f.AnyTable] | None = None
     slurm: Annotated[SlurmTable, f.AnyTable] = SlurmTable()

@@ -80,7 +80,10 @@ class Problem:
         dotted = f" ({printable(self.path)})" if self.path else ""
         number = str(self.line) if self.length else ""
         margin = " " * (len(number) + 1)
-        lines = [f"{self.severity.value}: {printable(self.message)}", f"{margin}--> {where}{dotted}"]
+        lines = [
+            f"{self.severity.value}: {printable(self.message)}",
+            f"{margin}--> {where}{dotted}",
+        ]
         if self.length:
             shown, carets = _picture(self.source, self.column, self.length)
             lines += [f"{margin} |", f" {number} | {shown}".rstrip(), f"{margin} | {carets}"]

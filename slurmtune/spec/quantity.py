@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-_HUMAN = re.compile(r"(?:(\d+(?:\.\d+)?) ?([smhd]))(?: ?(?:(\d+) ?([smhd])))?(?: ?(?:(\d+) ?([smhd])))?")
+_HUMAN = re.compile(
+    r"(?:(\d+(?:\.\d+)?) ?([smhd]))(?: ?(?:(\d+) ?([smhd])))?(?: ?(?:(\d+) ?([smhd])))?"
+)
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SLURM_TIME = re.compile(
     r"(?:(?P<days>\d{1,6})-(?P<dh>\d{1,4})(?::(?P<dm>\d{1,4})(?::(?P<ds>\d{1,4}))?)?"

@@ -386,7 +386,9 @@ def _explain_syntax(message: str, line: str, mark: Mark) -> tuple[str, str, str]
     if message.startswith("Cannot"):
         return "T4", "this key or table was already given above", "join the two"
     if message.startswith("Unclosed") or (
-        message == "Invalid value" and re.match(r"\[?\[?[A-Za-z_.]+\]?\]?\s*$", rest) and "=" not in line
+        message == "Invalid value"
+        and re.match(r"\[?\[?[A-Za-z_.]+\]?\]?\s*$", rest)
+        and "=" not in line
     ):
         return "T7", "unclosed array", "a [ or { in a line above has no partner"
     if message == "Invalid value":
@@ -407,7 +409,7 @@ def _explain_syntax(message: str, line: str, mark: Mark) -> tuple[str, str, str]
     if message.startswith(("Invalid initial character", "Unclosed inline")) and not rest.strip():
         fix = "a { } table must stand on one line; or open a [table]"
         return "T6", "invalid initial character for a key part", fix
-    if message.startswith(("Illegal character '\\n'", "Unterminated", "Expected \"'\"")):
+    if message.startswith(("Illegal character '\\n'", "Unterminated", 'Expected "\'"')):
         return "T13", "a text does not end on its line", "close the quotes"
     if message.startswith("Unescaped"):
         return "T13", words, "use single quotes for text with \\ in it: '...'"

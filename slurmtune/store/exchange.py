@@ -186,7 +186,9 @@ class FileExchange:
         """
         if self._claimed_before is None:
             for resource_class in self._classes:
-                for name in _list(self._layout.offers(resource_class)):
+                # Slots look into the folder before anything is in it.
+                fs.make_dir(self._layout.offers(resource_class))
+                for name in fs.list_dir(self._layout.offers(resource_class)):
                     self._note_offer(resource_class, name)
             self._claimed_before = frozenset(_list(self._layout.claims))
             for attempt in self._claimed_before.intersection(self._offer_path):

@@ -30,7 +30,8 @@ _RETRIED = frozenset({errno.ESTALE, errno.EINTR, errno.EAGAIN, errno.EBUSY})
 _TRIES = 8
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 1.0
-_CHUNK_BYTES = 1 << 20
+# Most reads are of a few new lines; a larger buffer costs more than the reading.
+_CHUNK_BYTES = 1 << 16
 # A folder cannot be synced on some FUSE file systems; they have nothing to sync either.
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
 _GONE = frozenset({errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY, errno.ESTALE, errno.EEXIST})

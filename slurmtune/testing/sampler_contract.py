@@ -41,7 +41,7 @@ class FixedHistory:
 
 
 def finite_space() -> Space:
-    """Return a space of 21 configs: listed values, a condition and a constraint."""
+    """Return a space of 20 configs: listed values, a condition and a constraint."""
     return Space(
         [
             Hyperparameter(name="optimizer", domain=Choice(("sgd", "adamw")), default="adamw"),
@@ -121,6 +121,13 @@ class SamplerContract:
         assert sampler.name
         assert isinstance(sampler.name, str)
 
+    def test_tells_where_configs_come_from(self) -> None:
+        """The origin of a trial is a start point or the sampler, whatever was proposed."""
+        sampler = self.make_sampler(finite_space())
+
+        assert {sampler.origin(trial) for trial in range(3)} <= {"start", sampler.name}
+        assert sampler.origin(10_000) == sampler.name
+
     def test_proposes_configs_of_the_space(self) -> None:
         """Every config has the active names, values of the domains, and keeps the constraints."""
         for space in self.spaces():
@@ -168,9 +175,7 @@ class SamplerContract:
             trial = len(configs) - 1
             turned = [dict(reversed(list(config.items()))) for config in configs[:trial]]
 
-            proposed = self.make_sampler(space).propose(
-                trial, self.history(space, turned), _SEED
-            )
+            proposed = self.make_sampler(space).propose(trial, self.history(space, turned), _SEED)
 
             assert proposed == configs[trial]
 
@@ -198,8 +203,8 @@ class SamplerContract:
         space = finite_space()
         configs = self.run(self.make_sampler(space), space)
 
-        assert len(configs) == 21
-        assert len({space.key(config) for config in configs}) == 21
+        assert len(configs) == 20
+        assert len({space.key(config) for config in configs}) == 20
 
     def test_failed_trials_are_no_obstacle(self) -> None:
         """Trials without a loss (NaN, a failed program) do not stop the search."""

@@ -8,6 +8,7 @@ library only.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -49,6 +50,8 @@ _STOP_LOOK_SECONDS = 1.0
 _SIGNAL_RACE_SECONDS = 0.3
 # Leaving well and early is usual for programs that stop by themselves: those hardly wait.
 _EXIT_RACE_SECONDS = 0.01
+_FINAL_READS = 5
+_FINAL_READ_PAUSE_SECONDS = 1.0
 _TAIL_BYTES = 64 * 1024
 _LOG_PATIENCE_SECONDS = 60.0
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -121,14 +124,22 @@ def parse_offer(data: bytes, attempt: str) -> Task:
             trial=key.trial,
             rung=key.rung,
             config=offer["config"],
-            start=offer.get("start") or 0,
-            end=offer.get("end"),
+            start=_resource(offer.get("start") or 0),
+            end=None if offer.get("end") is None else _resource(offer["end"]),
             checkpoint=offer.get("checkpoint"),
             seed=int(offer.get("seed") or 0),
             nonce=str(offer.get("nonce", "")),
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not an offer: {error!r}") from None
+
+
+def _resource(value: Any) -> Number:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"no resource: {value!r}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"no resource: {value!r}")
+    return value
 
 
 def near_seconds(time_limit_seconds: float) -> float:
@@ -211,6 +222,7 @@ class Attempt:
         # After the start: the program loads while the record goes to the disk.
         self._log_start(argv, note)
         if program is None:
+            shutil.rmtree(self._save_folder, ignore_errors=True)
             return self._end(FAILED, refusal, ProgramEnd(None, None), started)
         try:
             self._supervise(program)
@@ -218,7 +230,7 @@ class Attempt:
             program.kill()
             raise
         end = program.finish()
-        self._take(self._metric_reader.read(final=True))
+        self._take(self._new_items(final=True))
         self._await_signal(end)
         outcome, why = self._judge(end, oom_kills() > memory_kills)
         self._keep_saved(outcome)
@@ -362,7 +374,7 @@ class Attempt:
             if program.has_ended():
                 break
             if now >= next_look:
-                self._take(self._metric_reader.read())
+                self._take(self._new_items(final=False))
                 look_seconds = min(_LONGEST_LOOK_SECONDS, 1.2 * look_seconds)
                 next_look = now + look_seconds
             if now >= next_stop_look:
@@ -418,9 +430,19 @@ class Attempt:
     def _take_output(self, data: bytes, *, final: bool = False) -> None:
         if self._parser is None:
             return
-        if data:
-            _write_all(self._output, data)
+        self._keep_output(data)
         self._take(list(self._parser.feed(data, final=final)))
+
+    def _new_items(self, *, final: bool) -> List[Item]:
+        """Return what the program told by its file; trouble in reading must not end it."""
+        tries = _FINAL_READS if final else 1
+        for left in range(tries - 1, -1, -1):
+            try:
+                return self._metric_reader.read(final=final)
+            except OSError:
+                if left:
+                    time.sleep(_FINAL_READ_PAUSE_SECONDS)
+        return []
 
     def _take(self, items: Sequence[Item]) -> None:
         """Record what the program told."""
@@ -561,13 +583,21 @@ class Attempt:
     def _tail(self) -> List[str]:
         """Return the last lines of the program's output."""
         path = self._layout.output(self._task.attempt)
-        size = os.fstat(self._output).st_size
-        data = fs.read_file(path, max(0, size - _TAIL_BYTES))
+        try:
+            size = os.fstat(self._output).st_size
+            data = fs.read_file(path, max(0, size - _TAIL_BYTES))
+        except OSError:
+            return []
         return data.decode("utf-8", "replace").splitlines()[-cause.TAIL_LINES :]
 
     def _note(self, sentence: str) -> None:
         """Tell the user something, in the output of the program."""
-        _write_all(self._output, f"slurmtune: {sentence}\n".encode("utf-8", "replace"))
+        self._keep_output(f"slurmtune: {sentence}\n".encode("utf-8", "replace"))
+
+    def _keep_output(self, data: bytes) -> None:
+        # Output is a comfort: a full disk must not end the training.
+        with contextlib.suppress(OSError):
+            _write_all(self._output, data)
 
 
 def _why_not_started(error: Exception, argv: Sequence[str]) -> str:

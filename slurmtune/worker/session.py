@@ -71,7 +71,8 @@ class Trial:
         self._is_main = _rank(environment) == 0
         values = dict(defaults)
         config = _load_config(variable("CONFIG"))
-        self.resource = variable("RESOURCE") or _resource_word(values, config)
+        self._line_key = variable("RESOURCE")
+        self.resource = self._line_key or _resource_word(values, config)
         """Word for the resource, such as ``epoch``."""
         fallback_end = None if self.resource in config else values.pop(self.resource, None)
         values.update(config)
@@ -191,7 +192,7 @@ class Trial:
             step = lines.as_resource(self.start + self._reports)
         self._last_reported = step
         if self._metrics_path:
-            self._append(lines.report_line(self.resource, step, values))
+            self._append(lines.report_line(self._line_key, step, values))
         else:
             shown = "  ".join(f"{name} {value:.6g}" for name, value in values.items())
             _print(f"{self.resource or 'step'} {step}  {shown}")

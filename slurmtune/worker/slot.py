@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import uuid
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set
 
 from slurmtune.store import frame, fs
 from slurmtune.store.layout import StudyLayout
@@ -72,6 +72,7 @@ class Slot:
         self._inbox = inbox
         self._offers = layout.offers(manifest["class"])
         self._durations: Dict[int, List[float]] = {}
+        self._unreadable: Set[str] = set()
         limit = manifest.get("time_limit_seconds")
         kill_wait = float(manifest.get("kill_wait_seconds") or 30)
         self._limit_seconds = float(limit or 0)
@@ -107,7 +108,7 @@ class Slot:
             if self._inbox.received:
                 return EXIT_INTERRUPTED, "interrupted by a signal"
             now = time.monotonic()
-            if self._durations and self._remaining(now) < self._least_remaining():
+            if self._remaining(now) < self._least_remaining():
                 return EXIT_DONE, "the time left is too short for another attempt"
             search = self._claim_next(now)
             if search.too_late:
@@ -145,7 +146,9 @@ class Slot:
             except FileNotFoundError:
                 continue  # another slot was faster
             except ValueError as error:
-                _say(f"{path}: {error}")
+                if path not in self._unreadable:
+                    self._unreadable.add(path)
+                    _say(f"{path}: {error}")
                 continue
             if self._usual_seconds(task.rung) > remaining:
                 too_late = True

@@ -17,16 +17,15 @@ from slurmtune.store.lib import publish_library
 from slurmtune.store.manifest import publish_manifest
 from slurmtune.testing.backend_contract import CLASSES, METRIC, BackendContract, Rig
 
-PROGRAM = """
+PROGRAM = r"""
 unit=$SLURMTUNE_START
 while [ "$unit" -lt "$SLURMTUNE_END" ]; do
-  sleep "$2"
+  sleep "$1"
   unit=$((unit + 1))
-  awk -v unit="$unit" 'BEGIN { printf "{\\"epoch\\": %d, \\"METRIC\\": %.6f}\\n", unit, 1 / unit }' \\
+  awk -v unit="$unit" 'BEGIN { printf "{\"epoch\": %d, \"loss\": %.6f}\n", unit, 1 / unit }' \
     >> "$SLURMTUNE_METRICS"
 done
 """
-"""Called with ``--seconds SECONDS``."""
 
 
 class SystemTime:
@@ -69,9 +68,9 @@ class LocalRig:
             "linger_seconds": 1.0,
             "time_limit_seconds": None,
             "kill_wait_seconds": 6.0,
-            "command": ["sh", "-c", PROGRAM.replace("METRIC", METRIC), "train"],
+            "command": ["sh", "-c", PROGRAM, "train", "{seconds}"],
             "shell": False,
-            "args": "gnu",
+            "args": "none",
             "function": None,
             "hyperparameters": ["seconds"],
             "workdir": str(self._folder),

@@ -33,6 +33,7 @@ from slurmtune.core.events import (
     AttemptStarted,
     CheckpointSaved,
     Config,
+    OfferWithdrawn,
     Resource,
 )
 from slurmtune.core.ids import attempt_id
@@ -490,6 +491,28 @@ def test_an_array_limit_holds_its_own_slots_back() -> None:
 
     world.run(200.0)
     assert len([s for s in world.statuses if s.state is SlotState.ENDED]) == 4
+
+
+def test_a_cancelled_slot_does_not_hold_up_those_behind_it() -> None:
+    world = bench(linger_seconds=50.0)
+    world.submit(size=4, array_limit=1)
+    world.run(10.0)
+
+    world.cluster.backend.cancel("alpha", [1, 2])
+    world.run(60.0)
+
+    assert (world.last().index, world.last().state) == (3, SlotState.RUNNING)
+
+
+def test_a_withdrawn_offer_is_told_to_whoever_watches_it_later() -> None:
+    world = bench()
+    offer = world.offer()
+    world.cluster.exchange.withdraw(offer.attempt)
+
+    world.cluster.exchange.watch(offer.attempt, offered=True)
+
+    (event,) = world.cluster.exchange.read(0.0)
+    assert isinstance(event, OfferWithdrawn)
 
 
 # What goes wrong

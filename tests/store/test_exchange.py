@@ -7,6 +7,9 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +25,6 @@ from slurmtune.core.events import (
     OfferWithdrawn,
 )
 from slurmtune.core.trial import Outcome
-from slurmtune.store import exchange as exchange_module
 from slurmtune.store import frame, fs
 from slurmtune.store.exchange import MAX_METRICS, MAX_READ_BYTES, FileExchange
 from slurmtune.store.layout import StudyLayout
@@ -35,15 +37,25 @@ REPORT = {"n": 1, "k": "report", "time": 2.0, "resource": 2, "metrics": {"loss":
 SAVED = {"n": 2, "k": "checkpoint", "time": 2.0, "resource": 3, "name": "3.t00007.r1.a1"}
 END = {"n": 3, "k": "end", "time": 3.0, "outcome": "SUCCEEDED", "exit_code": 0, "signal": None, "cause": "", "tail": ["done"], "seconds": 2.5}  # fmt: skip
 EVENTS = [
-    AttemptStarted(time=NOW, attempt=ATTEMPT, seq=0, slot="tok.3.0", job="4711_3", host="n1", start=1),
+    AttemptStarted(
+        time=NOW, attempt=ATTEMPT, seq=0, slot="tok.3.0", job="4711_3", host="n1", start=1
+    ),
     AttemptReported(time=NOW, attempt=ATTEMPT, seq=1, resource=2, metrics={"loss": 0.5}),
     CheckpointSaved(time=NOW, attempt=ATTEMPT, seq=2, resource=3, name="3.t00007.r1.a1"),
-    AttemptEnded(time=NOW, attempt=ATTEMPT, seq=3, outcome=Outcome.SUCCEEDED, seconds=2.5, exit_code=0, tail=("done",)),
+    AttemptEnded(
+        time=NOW,
+        attempt=ATTEMPT,
+        seq=3,
+        outcome=Outcome.SUCCEEDED,
+        seconds=2.5,
+        exit_code=0,
+        tail=("done",),
+    ),
 ]
 CLAIMED = AttemptClaimed(time=NOW, attempt=ATTEMPT, slot="tok.3.0")
 
 
-def an_offer(attempt=ATTEMPT, resource_class="c0"):
+def an_offer(attempt: str = ATTEMPT, resource_class: str = "c0") -> Offer:
     return Offer(
         attempt=attempt, trial=7, rung=1, config={"lr": 0.1}, start=1, end=3, checkpoint="1.t00007.r0.a1",
         seed=5, priority=12, resource_class=resource_class,
@@ -51,23 +63,23 @@ def an_offer(attempt=ATTEMPT, resource_class="c0"):
 
 
 @pytest.fixture
-def layout(tmp_path):
+def layout(tmp_path: Path) -> StudyLayout:
     layout = StudyLayout(str(tmp_path))
     layout.create()
     return layout
 
 
 @pytest.fixture
-def exchange(layout):
+def exchange(layout: StudyLayout) -> FileExchange:
     return FileExchange(layout, ["c0", "c1"])
 
 
-def offered(exchange, attempt=ATTEMPT, resource_class="c0"):
+def offered(exchange: FileExchange, attempt: str = ATTEMPT, resource_class: str = "c0") -> None:
     exchange.publish(an_offer(attempt, resource_class))
     exchange.watch(attempt, offered=True)
 
 
-def claim(layout, attempt=ATTEMPT):
+def claim(layout: StudyLayout, attempt: str = ATTEMPT) -> bool:
     """Claim as a slot does; tell whether it is ours."""
     data = encode_claim(Claim("tok", 3, 0), attempt=attempt, job="4711_3", host="n1", pid=7)
     won = fs.publish_once(layout.claim(attempt), data)
@@ -76,7 +88,13 @@ def claim(layout, attempt=ATTEMPT):
     return won
 
 
-def write(layout, *records, attempt=ATTEMPT, tail=b""):
+def read(exchange: FileExchange) -> list[Any]:
+    return list(exchange.read(NOW))
+
+
+def write(
+    layout: StudyLayout, *records: Mapping[str, Any], attempt: str = ATTEMPT, tail: bytes = b""
+) -> None:
     """Append as a slot does, with a tail that is not finished."""
     fs.make_dir(layout.attempt(attempt))
     data = b"".join(frame.encode(record) for record in records)
@@ -84,8 +102,21 @@ def write(layout, *records, attempt=ATTEMPT, tail=b""):
         file.write(data + tail)
 
 
+def opened_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that fills with the paths that are opened to read from now on."""
+    opened: list[str] = []
+    read_file = fs.read_file
+
+    def noted(path: str, offset: int = 0, limit: int | None = None) -> bytes:
+        opened.append(path)
+        return read_file(path, offset, limit)
+
+    monkeypatch.setattr(fs, "read_file", noted)
+    return opened
+
+
 class TestOffers:
-    def test_an_offer_is_a_json_file(self, layout, exchange):
+    def test_an_offer_is_a_json_file(self, layout: StudyLayout, exchange: FileExchange) -> None:
         exchange.publish(an_offer())
 
         [name] = fs.list_dir(layout.offers("c0"))
@@ -97,7 +128,9 @@ class TestOffers:
             "config": {"lr": 0.1}, "start": 1, "end": 3, "checkpoint": "1.t00007.r0.a1", "seed": 5,
         }  # fmt: skip
 
-    def test_publishing_again_changes_nothing(self, layout, exchange):
+    def test_publishing_again_changes_nothing(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.publish(an_offer())
         before = fs.read_file(layout.offer("c0", 12, ATTEMPT))
 
@@ -106,7 +139,9 @@ class TestOffers:
 
         assert fs.read_file(layout.offer("c0", 12, ATTEMPT)) == before
 
-    def test_publishing_again_after_a_claim_offers_nothing(self, layout, exchange):
+    def test_publishing_again_after_a_claim_offers_nothing(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange)
         assert claim(layout)
         exchange.read(NOW)
@@ -116,29 +151,35 @@ class TestOffers:
 
         assert fs.list_dir(layout.offers("c0")) == []
 
-    def test_an_offer_that_waits_makes_no_event(self, exchange):
+    def test_an_offer_that_waits_makes_no_event(self, exchange: FileExchange) -> None:
         offered(exchange)
 
         assert exchange.read(NOW) == []
 
-    def test_the_folder_of_the_attempt_is_there_before_the_offer(self, layout, exchange):
+    def test_the_folder_of_the_attempt_is_there_before_the_offer(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.publish(an_offer())
 
         assert os.listdir(layout.attempt(ATTEMPT)) == []
 
-    def test_a_full_disk_is_an_error_and_the_offer_can_be_published_later(self, layout, exchange, monkeypatch):
-        def full(path, data, mode=0o600):
+    def test_a_full_disk_is_an_error_and_the_offer_can_be_published_later(
+        self, layout: StudyLayout, exchange: FileExchange, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(path: str, data: bytes, mode: int = 0o600) -> None:
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(exchange_module.fs, "publish_file", full)
+            patch.setattr(fs, "publish_file", full)
             with pytest.raises(OSError, match="No space"):
                 exchange.publish(an_offer())
         exchange.publish(an_offer())
 
         assert len(fs.list_dir(layout.offers("c0"))) == 1
 
-    def test_one_that_somebody_deleted_is_published_anew(self, layout, exchange):
+    def test_one_that_somebody_deleted_is_published_anew(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange)
         os.unlink(layout.offer("c0", 12, ATTEMPT))
         for seconds in (0, 30, 59):
@@ -151,32 +192,38 @@ class TestOffers:
 
 
 class TestClaims:
-    def test_a_claim_is_seen_when_its_offer_vanishes(self, layout, exchange):
+    def test_a_claim_is_seen_when_its_offer_vanishes(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange)
         claim(layout)
 
         assert exchange.read(NOW) == [CLAIMED]
         assert exchange.read(NOW) == []
 
-    def test_a_claim_is_not_looked_for_while_its_offer_is_listed(self, layout, exchange, monkeypatch):
+    def test_a_claim_is_not_looked_for_while_its_offer_is_listed(
+        self, layout: StudyLayout, exchange: FileExchange, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         offered(exchange)
-        opened = []
-        read_file = fs.read_file
-        monkeypatch.setattr(fs, "read_file", lambda path, *rest, **options: opened.append(path) or read_file(path, *rest, **options))
+        opened = opened_paths(monkeypatch)
 
         exchange.read(NOW)
         exchange.read(NOW)
 
         assert opened == []
 
-    def test_claim_and_events_come_in_one_read(self, layout, exchange):
+    def test_claim_and_events_come_in_one_read(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange)
         claim(layout)
         write(layout, START, REPORT, SAVED, END)
 
         assert exchange.read(NOW) == [CLAIMED, *EVENTS]
 
-    def test_a_claim_that_is_hidden_is_found_later(self, layout, exchange):
+    def test_a_claim_that_is_hidden_is_found_later(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange)
         os.unlink(layout.offer("c0", 12, ATTEMPT))
         assert exchange.read(NOW) == []
@@ -184,7 +231,9 @@ class TestClaims:
 
         assert exchange.read(NOW) == [CLAIMED]
 
-    def test_a_claim_that_makes_no_sense_still_takes_the_attempt(self, layout, exchange, caplog):
+    def test_a_claim_that_makes_no_sense_still_takes_the_attempt(
+        self, layout: StudyLayout, exchange: FileExchange, caplog: pytest.LogCaptureFixture
+    ) -> None:
         offered(exchange)
         fs.publish_once(layout.claim(ATTEMPT), b"\xff")
         os.unlink(layout.offer("c0", 12, ATTEMPT))
@@ -193,7 +242,9 @@ class TestClaims:
         assert exchange.read(NOW) == EVENTS[:1]
         assert "makes no sense" in caplog.text
 
-    def test_a_claim_made_while_no_driver_lived_is_seen(self, layout, exchange):
+    def test_a_claim_made_while_no_driver_lived_is_seen(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.publish(an_offer())
         claim(layout)
         write(layout, START)
@@ -203,16 +254,23 @@ class TestClaims:
 
         assert second.read(NOW) == [CLAIMED, EVENTS[0]]
 
-    def test_a_stale_offer_of_a_claimed_attempt_hides_nothing(self, layout, exchange):
+    def test_a_stale_offer_of_a_claimed_attempt_hides_nothing(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.publish(an_offer())
-        fs.publish_once(layout.claim(ATTEMPT), encode_claim(Claim("tok", 3, 0), attempt=ATTEMPT, job="", host="", pid=1))
+        fs.publish_once(
+            layout.claim(ATTEMPT),
+            encode_claim(Claim("tok", 3, 0), attempt=ATTEMPT, job="", host="", pid=1),
+        )
         second = FileExchange(layout, ["c0"])
         second.watch(ATTEMPT, offered=True)
 
         assert second.read(NOW) == [CLAIMED]
         assert fs.list_dir(layout.offers("c0")) == []
 
-    def test_offers_of_other_classes_are_watched(self, layout, exchange):
+    def test_offers_of_other_classes_are_watched(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange, "t00008.r0.a1", "c1")
 
         assert exchange.read(NOW) == []
@@ -220,7 +278,9 @@ class TestClaims:
         second.watch("t00008.r0.a1", offered=True)
         assert second.read(NOW) == []
 
-    def test_other_files_in_the_folder_are_no_offers(self, layout, exchange):
+    def test_other_files_in_the_folder_are_no_offers(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange)
         fs.publish_file(os.path.join(layout.offers("c0"), ".nfs0001"), b"")
 
@@ -228,7 +288,7 @@ class TestClaims:
 
 
 class TestWithdrawing:
-    def test_takes_the_offer_back(self, layout, exchange):
+    def test_takes_the_offer_back(self, layout: StudyLayout, exchange: FileExchange) -> None:
         offered(exchange)
 
         assert exchange.withdraw(ATTEMPT)
@@ -236,20 +296,26 @@ class TestWithdrawing:
         assert not claim(layout)
         assert exchange.read(NOW) == []
 
-    def test_fails_when_a_slot_was_first(self, layout, exchange):
+    def test_fails_when_a_slot_was_first(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange)
         claim(layout)
 
         assert not exchange.withdraw(ATTEMPT)
         assert exchange.read(NOW) == [CLAIMED]
 
-    def test_can_be_done_again_by_another_driver(self, layout, exchange):
+    def test_can_be_done_again_by_another_driver(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         offered(exchange)
         exchange.withdraw(ATTEMPT)
 
         assert FileExchange(layout, ["c0"]).withdraw(ATTEMPT)
 
-    def test_of_an_earlier_driver_is_noticed(self, layout, exchange):
+    def test_of_an_earlier_driver_is_noticed(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.publish(an_offer())
         exchange.withdraw(ATTEMPT)
         second = FileExchange(layout, ["c0"])
@@ -258,20 +324,24 @@ class TestWithdrawing:
         assert second.read(NOW) == [OfferWithdrawn(time=NOW, attempt=ATTEMPT)]
         assert second.read(NOW) == []
 
-    def test_of_an_offer_of_an_earlier_driver_removes_it(self, layout, exchange):
+    def test_of_an_offer_of_an_earlier_driver_removes_it(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.publish(an_offer())
 
         assert FileExchange(layout, ["c0"]).withdraw(ATTEMPT)
         assert fs.list_dir(layout.offers("c0")) == []
 
-    def test_of_driver_and_slots_one_wins(self, layout, exchange):
+    def test_of_driver_and_slots_one_wins(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         attempts = [f"t{number:05d}.r0.a1" for number in range(20)]
         for attempt in attempts:
             offered(exchange, attempt)
         start = threading.Barrier(3)
-        wins = {"driver": [], "first": [], "second": []}
+        wins: dict[str, list[str]] = {"driver": [], "first": [], "second": []}
 
-        def race(name, take):
+        def race(name: str, take: Callable[[str], bool]) -> None:
             start.wait()
             wins[name].extend(attempt for attempt in attempts if take(attempt))
 
@@ -286,12 +356,12 @@ class TestWithdrawing:
             thread.join()
 
         assert sorted(wins["driver"] + wins["first"] + wins["second"]) == attempts
-        claimed = {event.attempt for event in exchange.read(NOW)}
+        claimed = {event.attempt for event in read(exchange)}
         assert claimed == {*wins["first"], *wins["second"]}
 
 
 class TestEvents:
-    def test_come_as_they_are_written(self, layout, exchange):
+    def test_come_as_they_are_written(self, layout: StudyLayout, exchange: FileExchange) -> None:
         exchange.watch(ATTEMPT, offered=False)
         assert exchange.read(NOW) == []
         for record, event in zip([START, REPORT, SAVED, END], EVENTS, strict=True):
@@ -300,7 +370,7 @@ class TestEvents:
             assert exchange.read(NOW) == [event]
         assert exchange.read(NOW) == []
 
-    def test_come_again_after_a_restart(self, layout, exchange):
+    def test_come_again_after_a_restart(self, layout: StudyLayout, exchange: FileExchange) -> None:
         write(layout, START, REPORT)
         exchange.watch(ATTEMPT, offered=False)
         exchange.read(NOW)
@@ -309,7 +379,9 @@ class TestEvents:
 
         assert second.read(NOW) == EVENTS[:2]
 
-    def test_are_read_no_more_when_forgotten(self, layout, exchange):
+    def test_are_read_no_more_when_forgotten(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.watch(ATTEMPT, offered=False)
         exchange.forget(ATTEMPT)
         exchange.forget(ATTEMPT)
@@ -317,24 +389,28 @@ class TestEvents:
 
         assert exchange.read(NOW) == []
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+    @settings(
+        suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+    )
     @given(st.lists(st.integers(0, 500), max_size=6))
-    def test_are_the_same_however_the_bytes_arrive(self, tmp_path_factory, cuts):
+    def test_are_the_same_however_the_bytes_arrive(
+        self, tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
+    ) -> None:
         layout = StudyLayout(str(tmp_path_factory.mktemp("study")))
         layout.create()
         exchange = FileExchange(layout, ["c0"])
         exchange.watch(ATTEMPT, offered=False)
         data = b"".join(frame.encode(record) for record in (START, REPORT, SAVED, END))
-        read = []
+        events: list[Any] = []
         previous = 0
         for cut in [*sorted(cuts), len(data)]:
             write(layout, tail=data[previous:cut])
             previous = max(previous, min(cut, len(data)))
-            read.extend(exchange.read(NOW))
+            events.extend(read(exchange))
 
-        assert read == EVENTS
+        assert events == EVENTS
 
-    def test_a_bad_frame_is_waited_for(self, layout, exchange):
+    def test_a_bad_frame_is_waited_for(self, layout: StudyLayout, exchange: FileExchange) -> None:
         exchange.watch(ATTEMPT, offered=False)
         good = frame.encode(REPORT)
         write(layout, START, tail=b"\0" * (len(good) - 1) + b"\n")
@@ -346,7 +422,9 @@ class TestEvents:
 
         assert exchange.read(NOW) == EVENTS[1:2]
 
-    def test_a_log_that_was_taken_back_is_read_again(self, layout, exchange):
+    def test_a_log_that_was_taken_back_is_read_again(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         """A writer that could not sync takes its record back and may write another one."""
         exchange.watch(ATTEMPT, offered=False)
         taken_back = {**REPORT, "metrics": {"a longer name": 1.0}}
@@ -354,25 +432,30 @@ class TestEvents:
         assert len(exchange.read(NOW)) == 2
         # In place of the record: another one of other length, and more.
         fs.publish_file(
-            layout.events(ATTEMPT), b"".join(frame.encode(record) for record in (START, REPORT, SAVED, END))
+            layout.events(ATTEMPT),
+            b"".join(frame.encode(record) for record in (START, REPORT, SAVED, END)),
         )
 
-        read = [event for _ in range(3) for event in exchange.read(NOW)]
+        events = [event for _ in range(3) for event in read(exchange)]
 
-        assert read == EVENTS[2:]
+        assert events == EVENTS[2:]
 
-    def test_nothing_counts_after_the_end(self, layout, exchange):
+    def test_nothing_counts_after_the_end(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.watch(ATTEMPT, offered=False)
         write(layout, START, {**END, "n": 1}, {**REPORT, "n": 2})
 
         assert [type(event) for event in exchange.read(NOW)] == [AttemptStarted, AttemptEnded]
         assert exchange.read(NOW) == []
 
-    def test_numbers_that_json_does_not_have_come_back(self, layout, exchange):
+    def test_numbers_that_json_does_not_have_come_back(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.watch(ATTEMPT, offered=False)
         write(layout, {**REPORT, "metrics": {"a": "nan", "b": "inf", "c": "-inf", "d": 3}})
 
-        [event] = exchange.read(NOW)
+        [event] = read(exchange)
         assert math.isnan(event.metrics["a"])
         assert [event.metrics[name] for name in "bcd"] == [math.inf, -math.inf, 3.0]
 
@@ -408,40 +491,52 @@ class TestEvents:
             {**END, "n": 1, "tail": "x"},
         ],
     )
-    def test_a_record_that_makes_no_sense_is_skipped(self, layout, exchange, caplog, record):
+    def test_a_record_that_makes_no_sense_is_skipped(
+        self,
+        layout: StudyLayout,
+        exchange: FileExchange,
+        caplog: pytest.LogCaptureFixture,
+        record: dict[str, Any],
+    ) -> None:
         exchange.watch(ATTEMPT, offered=False)
         write(layout, START, record, {**REPORT, "n": 9})
 
-        assert [event.seq for event in exchange.read(NOW)] == [0, 9]
+        assert [event.seq for event in read(exchange)] == [0, 9]
         assert "makes no sense" in caplog.text
 
-    def test_a_record_of_a_newer_kind_is_skipped(self, layout, exchange, caplog):
+    def test_a_record_of_a_newer_kind_is_skipped(
+        self, layout: StudyLayout, exchange: FileExchange, caplog: pytest.LogCaptureFixture
+    ) -> None:
         exchange.watch(ATTEMPT, offered=False)
         write(layout, START, {"n": 1, "k": "moved"}, SAVED)
 
         assert exchange.read(NOW) == [EVENTS[0], EVENTS[2]]
         assert caplog.text == ""
 
-    def test_long_texts_of_an_end_are_cut(self, layout, exchange):
+    def test_long_texts_of_an_end_are_cut(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.watch(ATTEMPT, offered=False)
         write(layout, {**END, "n": 0, "cause": "x" * 2000, "tail": ["y" * 500] * 30})
 
-        [event] = exchange.read(NOW)
+        [event] = read(exchange)
         assert len(event.cause) == 1000
         assert event.tail == ("y" * 400,) * 20
 
-    def test_a_long_log_comes_in_parts(self, layout, exchange):
+    def test_a_long_log_comes_in_parts(self, layout: StudyLayout, exchange: FileExchange) -> None:
         exchange.watch(ATTEMPT, offered=False)
         names = {"x" * 100 + str(number): 1.0 for number in range(100)}
         count = 2 * MAX_READ_BYTES // len(frame.encode({**REPORT, "metrics": names}))
         write(layout, *({**REPORT, "n": n, "metrics": names} for n in range(count)))
 
-        parts = [exchange.read(NOW) for _ in range(3)]
+        parts = [read(exchange) for _ in range(3)]
 
         assert [event.seq for part in parts for event in part] == list(range(count))
         assert len(parts[0]) < count
 
-    def test_a_log_that_cannot_be_read_does_not_hold_up_others(self, layout, exchange, caplog):
+    def test_a_log_that_cannot_be_read_does_not_hold_up_others(
+        self, layout: StudyLayout, exchange: FileExchange, caplog: pytest.LogCaptureFixture
+    ) -> None:
         exchange.watch("t00008.r0.a1", offered=False)
         exchange.watch(ATTEMPT, offered=False)
         os.makedirs(layout.attempt("t00008.r0.a1"))
@@ -451,12 +546,13 @@ class TestEvents:
         assert exchange.read(NOW) == EVENTS[:1]
         assert "t00008.r0.a1 cannot be read" in caplog.text
 
-    def test_a_log_is_not_opened_before_it_is_listed(self, layout, exchange, monkeypatch):
+    def test_a_log_is_not_opened_before_it_is_listed(
+        self, layout: StudyLayout, exchange: FileExchange, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Asking for a name that is not there yet hides it for half a minute on NFS."""
         exchange.publish(an_offer())
         exchange.watch(ATTEMPT, offered=False)
-        opened = []
-        monkeypatch.setattr(fs, "read_file", lambda path, *rest: opened.append(path) or b"")
+        opened = opened_paths(monkeypatch)
 
         exchange.read(NOW)
         assert opened == []
@@ -466,13 +562,15 @@ class TestEvents:
 
 
 class TestStopping:
-    def test_a_request_is_a_file_beside_the_log(self, layout, exchange):
+    def test_a_request_is_a_file_beside_the_log(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
         exchange.request_stop(ATTEMPT)
         exchange.request_stop(ATTEMPT)
 
         assert fs.list_dir(layout.attempt(ATTEMPT)) == ["stop"]
 
-    def test_a_checkpoint_is_dropped(self, layout, exchange):
+    def test_a_checkpoint_is_dropped(self, layout: StudyLayout, exchange: FileExchange) -> None:
         folder = layout.checkpoint(7, "3.t00007.r1.a1")
         os.makedirs(folder)
         exchange.drop_checkpoint(7, "3.t00007.r1.a1")
@@ -481,13 +579,18 @@ class TestStopping:
         assert fs.list_dir(layout.checkpoints(7)) == []
 
     @pytest.mark.parametrize("name", ["..", "../../../x", ""])
-    def test_nothing_else_is_dropped(self, exchange, name):
+    def test_nothing_else_is_dropped(self, exchange: FileExchange, name: str) -> None:
         with pytest.raises(ValueError):
             exchange.drop_checkpoint(7, name)
 
 
 @pytest.mark.slow
-def test_a_read_touches_only_what_is_live(layout, exchange, monkeypatch, record_property):
+def test_a_read_touches_only_what_is_live(
+    layout: StudyLayout,
+    exchange: FileExchange,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
     """With 1,000 live attempts a read opens each log once and lists no other folder."""
     for number in range(1000):
         attempt = f"t{number:05d}.r0.a1"
@@ -499,11 +602,11 @@ def test_a_read_touches_only_what_is_live(layout, exchange, monkeypatch, record_
     calls = {"opened": 0, "listed": 0}
     read_file, list_dir = fs.read_file, fs.list_dir
 
-    def counted_read(*arguments):
+    def counted_read(*arguments: Any) -> bytes:
         calls["opened"] += 1
         return read_file(*arguments)
 
-    def counted_list(path):
+    def counted_list(path: str) -> list[str]:
         calls["listed"] += 1
         return list_dir(path)
 

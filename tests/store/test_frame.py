@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,23 +11,31 @@ from hypothesis import strategies as st
 
 from slurmtune.store import frame
 
-RECORDS = [{"n": 0, "k": "start"}, {"n": 1, "loss": 0.5, "name": "é\n"}, {"n": 2, "tail": ["a b", ""]}]
+RECORDS = [
+    {"n": 0, "k": "start"},
+    {"n": 1, "loss": 0.5, "name": "é\n"},
+    {"n": 2, "tail": ["a b", ""]},
+]
 LOG = b"".join(frame.encode(record) for record in RECORDS)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
 
 
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4))
-def test_what_was_encoded_is_parsed(records):
+def test_what_was_encoded_is_parsed(records: list[dict[str, Any]]) -> None:
     data = b"".join(frame.encode(record) for record in records)
 
     assert frame.parse(data) == (records, len(data), frame.END)
 
 
-def test_a_frame_is_one_ascii_line():
+def test_a_frame_is_one_ascii_line() -> None:
     data = frame.encode({"name": "é\n\x00"})
 
     assert data.isascii()
@@ -35,7 +44,7 @@ def test_a_frame_is_one_ascii_line():
 
 
 @pytest.mark.parametrize("cut", range(len(LOG)))
-def test_a_truncated_log_is_a_prefix_that_waits_for_more(cut):
+def test_a_truncated_log_is_a_prefix_that_waits_for_more(cut: int) -> None:
     parsed = frame.parse(LOG[:cut])
 
     assert parsed.records == RECORDS[: len(parsed.records)]
@@ -44,7 +53,7 @@ def test_a_truncated_log_is_a_prefix_that_waits_for_more(cut):
 
 
 @pytest.mark.parametrize("position", range(len(LOG)))
-def test_a_changed_byte_never_gives_a_wrong_record(position):
+def test_a_changed_byte_never_gives_a_wrong_record(position: int) -> None:
     for flip in (0x01, 0x20, 0x80, 0xFF):
         data = bytearray(LOG)
         data[position] ^= flip
@@ -57,7 +66,7 @@ def test_a_changed_byte_never_gives_a_wrong_record(position):
 
 
 @given(st.binary(max_size=200), st.integers(0, len(LOG)))
-def test_garbage_after_a_log_changes_nothing_before_it(garbage, cut):
+def test_garbage_after_a_log_changes_nothing_before_it(garbage: bytes, cut: int) -> None:
     parsed = frame.parse(LOG[:cut] + garbage)
 
     whole = frame.parse(LOG[:cut]).records
@@ -75,56 +84,60 @@ def test_garbage_after_a_log_changes_nothing_before_it(garbage, cut):
         b"\0" * 30 + b"\n",
     ],
 )
-def test_a_line_in_another_form_is_corrupt(line):
+def test_a_line_in_another_form_is_corrupt(line: bytes) -> None:
     assert frame.parse(line) == ([], 0, frame.CORRUPT)
 
 
-@pytest.mark.parametrize("body", [b"[1]", b"NaN", b'{"a":NaN}', b'{"a":Infinity}', b"{", b'{"a":"\xc3\xa9"}'])
-def test_a_body_that_no_writer_makes_is_corrupt(body):
+@pytest.mark.parametrize(
+    "body", [b"[1]", b"NaN", b'{"a":NaN}', b'{"a":Infinity}', b"{", b'{"a":"\xc3\xa9"}']
+)
+def test_a_body_that_no_writer_makes_is_corrupt(body: bytes) -> None:
     assert frame.parse(frame._header(body) + body + b"\n").stop == frame.CORRUPT
 
 
-def test_a_deeply_nested_body_is_corrupt():
+def test_a_deeply_nested_body_is_corrupt() -> None:
     body = b'{"a":' + b"[" * 30_000 + b"]" * 30_000 + b"}"
 
     assert frame.parse(frame._header(body) + body + b"\n").stop == frame.CORRUPT
 
 
-def test_a_line_without_end_is_corrupt():
+def test_a_line_without_end_is_corrupt() -> None:
     assert frame.parse(b"x" * 70_000).stop == frame.CORRUPT
 
 
-def test_the_longest_record_comes_back():
+def test_the_longest_record_comes_back() -> None:
     record = {"a": "x" * (frame.MAX_FRAME_BYTES - len('{"a":""}'))}
 
     assert frame.parse(frame.encode(record)).records == [record]
 
 
-def test_a_longer_record_is_refused():
+def test_a_longer_record_is_refused() -> None:
     with pytest.raises(ValueError, match="65537 bytes"):
         frame.encode({"a": "x" * (frame.MAX_FRAME_BYTES - len('{"a":""}') + 1)})
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_number_that_json_does_not_have_is_refused(number):
+def test_a_number_that_json_does_not_have_is_refused(number: float) -> None:
     with pytest.raises(ValueError):
         frame.encode({"a": number})
 
 
 @given(st.floats() | st.integers(-(2**53), 2**53))
-def test_numbers_survive(number):
-    back = frame.decode_number(frame.parse(frame.encode({"a": frame.encode_number(number)})).records[0]["a"])
+def test_numbers_survive(number: float) -> None:
+    back = frame.decode_number(
+        frame.parse(frame.encode({"a": frame.encode_number(number)})).records[0]["a"]
+    )
 
     assert back == number or (math.isnan(back) and math.isnan(number))
     assert type(back) is type(number)
 
 
 @pytest.mark.parametrize(("number", "text"), [(10**400, "inf"), (-(10**400), "-inf")])
-def test_an_integer_beyond_all_floats_is_infinite(number, text):
+def test_an_integer_beyond_all_floats_is_infinite(number: float, text: str) -> None:
     assert frame.encode_number(number) == text
 
 
 @pytest.mark.parametrize("value", [None, True, "1.0", "NaN", [], {}])
-def test_what_is_no_number_is_refused(value):
+def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="not a number"):
         frame.decode_number(value)

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from slurmtune.store.layout import StudyLayout
 
-BAD_NAMES = ["", ".", "..", "../x", "/etc/passwd", "a/b", "-rf", "a\n", "a\0b", "a" * 200, "%j", "é"]
+BAD_NAMES = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "a/b",
+    "-rf",
+    "a\n",
+    "a\0b",
+    "a" * 200,
+    "%j",
+    "é",
+]
 
 
 @pytest.fixture
-def layout(tmp_path):
+def layout(tmp_path: Path) -> StudyLayout:
     return StudyLayout(str(tmp_path / "study"))
 
 
-def test_the_folders_are_made_with_mode_0700(layout):
+def test_the_folders_are_made_with_mode_0700(layout: StudyLayout) -> None:
     layout.create()
     layout.create()
 
@@ -28,7 +42,7 @@ def test_the_folders_are_made_with_mode_0700(layout):
         assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
 
 
-def test_paths_of_an_attempt(layout):
+def test_paths_of_an_attempt(layout: StudyLayout) -> None:
     attempt = "t00007.r2.a1"
 
     relative = [
@@ -55,12 +69,12 @@ def test_paths_of_an_attempt(layout):
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 @pytest.mark.parametrize("method", ["offers", "array", "claim", "attempt", "events"])
-def test_no_name_leads_out_of_the_study(layout, method, name):
+def test_no_name_leads_out_of_the_study(layout: StudyLayout, method: str, name: str) -> None:
     with pytest.raises(ValueError):
         getattr(layout, method)(name)
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_no_checkpoint_leads_out_of_the_study(layout, name):
+def test_no_checkpoint_leads_out_of_the_study(layout: StudyLayout, name: str) -> None:
     with pytest.raises(ValueError):
         layout.checkpoint(0, name)

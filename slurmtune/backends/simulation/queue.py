@@ -111,10 +111,13 @@ class SlotQueue:
         """Take back the machine of a slot that left it; whoever waits starts when time passes."""
         array = self._arrays[slot.array.token]
         array.running -= 1
-        if array.held:
-            self._push(array.held.pop(0))
+        self._let_one_go(array)
         heapq.heappush(self._free, machine)
         self._clock.call_in(0.0, self._dispatch)
+
+    def _let_one_go(self, array: _Array) -> None:
+        if array.held:
+            self._push(array.held.pop(0))
 
     def _make_ready(self, slot: Slot) -> None:
         self._push(slot)
@@ -127,9 +130,11 @@ class SlotQueue:
     def _dispatch(self) -> None:
         while self._free and self._ready:
             slot = heapq.heappop(self._ready)[2]
-            if slot.state is not SlotState.PENDING:
-                continue
             array = self._arrays[slot.array.token]
+            if slot.state is not SlotState.PENDING:
+                # Cancelled while it waited: its turn passes to one that the array held back.
+                self._let_one_go(array)
+                continue
             if array.limit is not None and array.running >= array.limit:
                 array.held.append(slot)
                 continue

@@ -1,0 +1,105 @@
+"""The effective spec as plain data, and what may change in a study that exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slurmtune.spec.model import Spec
+
+# Whole tables, and single keys, that decide neither what is tried nor how it is judged.
+_FREE_TABLES = ("slurm", "retry", "stop", "report", "checkpoint", "env")
+_FREE_KEYS = ("study.description", "study.tags", "search.parallel", "fidelity.unit_time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One difference between two effective specs."""
+
+    path: str
+    """Dotted; hyperparameters, constraints and such as ``space.lr``."""
+    old: Any
+    """None when it was not there."""
+    new: Any
+    allowed: bool
+    """Whether a study that exists takes it over."""
+
+
+def effective(spec: Spec) -> dict[str, Any]:
+    """Return the spec with all defaults as JSON-able data, times in seconds.
+
+    The space is a list: the order of hyperparameters belongs to the study.
+    """
+    data: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude={"space"})
+    data["space"] = [
+        {
+            "name": parameter.name,
+            "distribution": parameter.distribution,
+            "arguments": _plain(parameter.arguments),
+            "default": parameter.default,
+            "when": _plain(parameter.when),
+            "type": parameter.type,
+            "clip": _plain(parameter.clip),
+            "ordered": parameter.ordered,
+            "prior": _plain(parameter.prior),
+        }
+        for parameter in spec.space.values()
+    ]
+    return data
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Return what differs between two effective specs, and what an existing study takes over.
+
+    More trials are taken over, fewer are not: some of them may have been started.
+    """
+    return [
+        Change(path=path, old=before, new=after, allowed=_is_allowed(path, before, after))
+        for path, before, after in _differences(_by_name(old), _by_name(new), "")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _by_name(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec with hyperparameters and constraints by name, so that each is one change."""
+    data = dict(spec)
+    for table in ("space", "constraints"):
+        data[table] = {item["name"]: item for item in spec.get(table) or ()}
+    data["order of space"] = [item["name"] for item in spec.get("space") or ()]
+    return data
+
+
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[str, Any, Any]]:
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        path = f"{prefix}{key}"
+        if key == "order of space":
+            if before != after and sorted(before or ()) == sorted(after or ()):
+                yield "space", before, after
+        elif _same(before, after):
+            continue
+        elif isinstance(before, Mapping) and isinstance(after, Mapping) and path.count(".") < 1:
+            yield from _differences(before, after, f"{path}.")
+        else:
+            yield path, before, after
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+def _is_allowed(path: str, old: Any, new: Any) -> bool:
+    table = path.partition(".")[0]
+    if path == "search.trials":
+        return new is None or (old is not None and new > old)
+    return table in _FREE_TABLES or path in _FREE_KEYS

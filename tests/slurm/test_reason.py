@@ -1,0 +1,82 @@
+"""Reasons for waiting."""
+
+from __future__ import annotations
+
+import pytest
+
+from slurmtune.slurm.reason import never_starts, plain_reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("Resources", "no free node of this size; next in line"),
+        ("Priority", "other jobs are ahead"),
+        ("ReqNodeNotAvail, UnavailableNodes:node4", "nodes are down or reserved: node4"),
+        ("ReqNodeNotAvail", "nodes are down or reserved"),
+        ("QOSMaxGRESPerUser", "your limit in the QOS is in use (QOSMaxGRESPerUser)"),
+        ("AssocGrpGRES", "your account has reached its limit (AssocGrpGRES): ask its owner"),
+        (
+            "QOSMaxGRESPerJob",
+            "asks for more than one job may have (QOSMaxGRESPerJob): it never starts",
+        ),
+        ("NodeDown", "a node that it needs is down"),
+    ],
+)
+def test_known_reasons_are_said_in_plain_words(reason: str, words: str) -> None:
+    assert plain_reason(reason) == words
+
+
+def test_an_unknown_reason_is_shown_as_it_is() -> None:
+    assert plain_reason("FrontEndDown, x") == "FrontEndDown, x"
+
+
+def test_the_limit_of_the_array_is_named() -> None:
+    assert plain_reason("JobArrayTaskLimit", array_limit=32) == "your own array_limit (32)"
+
+
+def test_the_qos_is_named() -> None:
+    assert "QOS short" in plain_reason("QOSMaxJobsPerUserLimit", qos="short")
+
+
+def test_the_account_is_named() -> None:
+    assert plain_reason("AssocMaxJobsLimit", account="proj1").startswith("account proj1 ")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "PartitionTimeLimit",
+        "PartitionNodeLimit",
+        "PartitionConfig",
+        "DependencyNeverSatisfied",
+        "BadConstraints",
+        "InvalidAccount",
+        "InvalidQOS",
+        "AccountNotAllowed",
+        "QOSNotAllowed",
+        "QOSMaxWallDurationPerJobLimit",
+        "QOSMaxCpuPerJobLimit",
+        "JobHeldAdmin",
+        "launch failed requeued held",
+        "JobHoldMaxRequeue",
+        "Job's account not permitted to use this partition (high allows default not lab)",
+    ],
+)
+def test_some_reasons_never_go_away(reason: str) -> None:
+    assert never_starts(reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Priority",
+        "JobHeldUser",
+        "QOSMaxJobsPerUserLimit",
+        "AssocGrpGRES",
+        "ReqNodeNotAvail, x",
+        "",
+    ],
+)
+def test_other_reasons_may_go_away(reason: str) -> None:
+    assert not never_starts(reason)

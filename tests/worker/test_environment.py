@@ -1,0 +1,82 @@
+"""What a program gets: variables and two files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from slurmtune.worker.environment import (
+    Variables,
+    config_json,
+    format_number,
+    program_environment,
+    shell_assignments,
+    shell_name,
+)
+
+
+def variables(**changes):
+    fields = dict.fromkeys(Variables._fields, "")
+    fields.update(changes)
+    return Variables(**fields)
+
+
+def environment(inherited, **changes):
+    arguments = {"variables": variables(trial="t00001"), "user_variables": {}, "library": "/s/lib.zip"}
+    arguments.update(changes)
+    return program_environment(inherited, **arguments)
+
+
+def test_variables_of_an_outer_trial_do_not_leak_in():
+    result = environment({"SLURMTUNE_TRIAL": "t00009", "SLURMTUNE_OLD": "x", "HOME": "/h"})
+
+    assert result["SLURMTUNE_TRIAL"] == "t00001"
+    assert "SLURMTUNE_OLD" not in result
+    assert result["HOME"] == "/h"
+
+
+def test_library_comes_after_the_users_own_path():
+    assert environment({"PYTHONPATH": "/mine"})["PYTHONPATH"] == "/mine:/s/lib.zip"
+    assert environment({})["PYTHONPATH"] == "/s/lib.zip"
+
+
+def test_user_variables_win_over_inherited_ones():
+    assert environment({"A": "1"}, user_variables={"A": "2"})["A"] == "2"
+
+
+def test_output_of_python_is_not_buffered_unless_the_user_says_so():
+    assert environment({})["PYTHONUNBUFFERED"] == "1"
+    assert environment({"PYTHONUNBUFFERED": ""})["PYTHONUNBUFFERED"] == ""
+
+
+def test_shell_reads_back_every_value(tmp_path):
+    config = {"lr": 0.1, "opt.name": "a 'b' $(x) `y`\n\\", "use-it": True, "2nd": 3}
+    path = tmp_path / "params.sh"
+    path.write_bytes(shell_assignments(config))
+
+    script = f'. {path}; printf "%s|" "$lr" "$opt_name" "$use_it" "$_2nd"'
+    shown = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout
+
+    assert shown.decode() == "0.1|a 'b' $(x) `y`\n\\|true|3|"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("lr", "lr"), ("a.b-c/d", "a_b_c_d"), ("1x", "_1x"), ("", "_")]
+)
+def test_shell_names(name, expected):
+    assert shell_name(name) == expected
+
+
+def test_config_is_plain_json():
+    config = {"lr": 0.1, "opt": "é", "n": 3, "b": False}
+
+    assert json.loads(config_json(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(3, "3"), (3.0, "3"), (0.5, "0.5"), (None, ""), (0, "0")]
+)
+def test_resources_as_text(number, text):
+    assert format_number(number) == text

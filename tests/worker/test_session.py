@@ -1,0 +1,352 @@
+"""The user's side of a trial."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import slurmtune
+from slurmtune.core import ids
+from slurmtune.errors import MissingMetricError, StudyStateError, TrialError
+from slurmtune.store import checkpoint
+from slurmtune.store.layout import StudyLayout
+from slurmtune.worker.session import Trial
+
+ATTEMPT = ids.attempt_id(7, 2, 1)
+HANDLED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_put_back():
+    before = [signal.getsignal(number) for number in HANDLED]
+    yield
+    for number, handler in zip(HANDLED, before, strict=True):
+        signal.signal(number, handler)
+
+
+class Inside:
+    """The variables and files that a slot gives to a program."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = StudyLayout(str(root / "study"))
+        self.layout.create()
+        os.makedirs(self.layout.attempt(ATTEMPT))
+        config = Path(self.layout.config(ATTEMPT))
+        config.write_text(json.dumps({"lr": 0.1, "opt": "adam"}))
+        self.variables = {
+            "SLURMTUNE_STUDY": "toy",
+            "SLURMTUNE_DIR": self.layout.root,
+            "SLURMTUNE_TRIAL": "t00007",
+            "SLURMTUNE_TRIAL_DIR": self.layout.trial(7),
+            "SLURMTUNE_ATTEMPT": ATTEMPT,
+            "SLURMTUNE_RUNG": "2",
+            "SLURMTUNE_START": "3",
+            "SLURMTUNE_END": "6",
+            "SLURMTUNE_RESOURCE": "epoch",
+            "SLURMTUNE_SEED": "8812",
+            "SLURMTUNE_CONFIG": str(config),
+            "SLURMTUNE_METRICS": self.layout.metrics(ATTEMPT),
+            "SLURMTUNE_CHECKPOINT": "",
+            "SLURMTUNE_OBJECTIVES": "val_loss",
+        }
+
+    def trial(self, environment=(), **defaults):
+        return Trial({**self.variables, **dict(environment)}, defaults)
+
+    def lines(self):
+        text = Path(self.layout.metrics(ATTEMPT)).read_text()
+        return [json.loads(line) for line in text.splitlines() if line]
+
+
+@pytest.fixture
+def inside(tmp_path):
+    return Inside(tmp_path)
+
+
+@pytest.fixture
+def outside(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("SLURMTUNE_"):
+            monkeypatch.delenv(name)
+
+
+def test_trial_knows_what_it_is(inside):
+    trial = inside.trial()
+
+    assert (trial.id, trial.rung, trial.seed) == ("t00007", 2, 8812)
+    assert (trial.start, trial.end, trial.resource) == (3, 6, "epoch")
+    assert trial.dir == Path(inside.layout.trial(7))
+    assert not trial.resumed
+    assert trial.checkpoint is None
+    assert trial.ckpt("last.ckpt") is None
+
+
+def test_values_come_three_ways(inside):
+    trial = inside.trial()
+
+    assert trial.params == {"lr": 0.1, "opt": "adam"}
+    assert trial["lr"] == 0.1
+    assert vars(trial.namespace) == {"lr": 0.1, "opt": "adam"}
+
+
+def test_defaults_fill_what_the_config_lacks(inside):
+    assert inside.trial(lr=9.0, momentum=0.9, epoch=100).params == {
+        "lr": 0.1,
+        "opt": "adam",
+        "momentum": 0.9,
+    }
+
+
+def test_unknown_name_tells_the_known_ones(inside):
+    with pytest.raises(KeyError, match="no hyperparameter 'momentum'; known: lr, opt"):
+        inside.trial()["momentum"]
+
+
+def test_steps_go_from_the_checkpoint_to_the_rung(inside):
+    assert list(inside.trial().steps()) == [4, 5, 6]
+
+
+def test_steps_end_with_the_end(inside):
+    assert list(inside.trial({"SLURMTUNE_END": "10"}).steps(every=3)) == [6, 9, 10]
+
+
+def test_steps_do_not_add_up_errors(inside):
+    trial = inside.trial({"SLURMTUNE_START": "0", "SLURMTUNE_END": "1"})
+
+    assert list(trial.steps(every=0.1))[2] == 3 * 0.1
+    assert list(trial.steps(every=0.1))[-1] == 1
+
+
+def test_steps_need_an_end(inside):
+    with pytest.raises(TrialError, match=r"slurmtune\.trial\(epoch=10\)"):
+        inside.trial({"SLURMTUNE_END": ""}).steps()
+
+
+def test_default_named_like_the_resource_is_the_end_without_fidelity(inside):
+    trial = inside.trial({"SLURMTUNE_END": "", "SLURMTUNE_RESOURCE": "", "SLURMTUNE_START": "0"}, epoch=2)
+
+    assert list(trial.steps()) == [1, 2]
+    assert "epoch" not in trial.params
+
+
+@pytest.mark.parametrize("number", HANDLED)
+def test_steps_end_after_a_signal(inside, number):
+    trial = inside.trial()
+    done = []
+    for epoch in trial.steps():
+        os.kill(os.getpid(), number)
+        done.append(epoch)
+
+    assert done == [4]
+    assert trial.should_stop
+
+
+def test_earlier_handler_is_called_too(inside):
+    seen = []
+    signal.signal(signal.SIGUSR1, lambda number, _frame: seen.append(number))
+    trial = inside.trial()
+
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+    assert seen == [signal.SIGUSR1]
+    assert trial.should_stop
+
+
+def test_report_takes_the_step_of_the_loop(inside):
+    trial = inside.trial()
+    for _ in trial.steps():
+        trial.report(val_loss=0.5, lr_now=1)
+
+    assert inside.lines() == [{"val_loss": 0.5, "lr_now": 1.0, "epoch": epoch} for epoch in (4, 5, 6)]
+
+
+def test_report_may_name_its_step(inside):
+    trial = inside.trial()
+    trial.report(5, val_loss=1)
+    trial.report(val_loss=1, epoch=6)
+
+    assert [line["epoch"] for line in inside.lines()] == [5, 6]
+
+
+def test_reports_outside_of_a_loop_are_counted_from_the_start(inside):
+    trial = inside.trial()
+    trial.report(val_loss=1)
+    trial.report(val_loss=1)
+
+    assert [line["epoch"] for line in inside.lines()] == [4, 5]
+
+
+def test_missing_objective_is_an_error_at_once(inside):
+    with pytest.raises(MissingMetricError, match="the study wants val_loss, this report has loss, acc"):
+        inside.trial().report(loss=1, acc=2)
+
+    assert not os.path.exists(inside.layout.metrics(ATTEMPT))
+
+
+def test_study_without_fidelity_gets_lines_by_step(inside):
+    trial = inside.trial({"SLURMTUNE_RESOURCE": ""}, epoch=9)
+    trial.report(val_loss=1)
+
+    assert inside.lines() == [{"val_loss": 1.0, "step": 4}]
+
+
+@pytest.mark.parametrize(
+    "rank", [{"SLURM_PROCID": "1"}, {"RANK": "3", "SLURM_PROCID": "0"}, {"OMPI_COMM_WORLD_RANK": "2"}]
+)
+def test_other_ranks_report_and_save_nothing(inside, rank):
+    trial = inside.trial(rank)
+    trial.report(loss="not even a number")
+    with trial.save() as folder:
+        (folder / "x").write_text("x")
+
+    assert not os.path.exists(inside.layout.metrics(ATTEMPT))
+    assert not folder.exists()
+    assert not os.path.exists(inside.layout.checkpoints(7))
+
+
+def test_rank_zero_of_torchrun_reports(inside):
+    inside.trial({"RANK": "0", "SLURM_PROCID": "0"}).report(val_loss=1)
+
+    assert len(inside.lines()) == 1
+
+
+def save(inside, trial, resource, text="x"):
+    trial.report(resource, val_loss=1)
+    with trial.save() as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "state").write_text(text)
+    return Path(inside.layout.checkpoint(7, f"{resource}.{ATTEMPT}"))
+
+
+@pytest.fixture
+def study_variable(inside, monkeypatch):
+    monkeypatch.setenv("SLURMTUNE_DIR", inside.layout.root)
+
+
+@pytest.mark.usefixtures("study_variable")
+def test_saved_folder_is_published_and_told(inside):
+    folder = save(inside, inside.trial(), 4, "hello")
+
+    assert checkpoint.verify(str(folder))
+    assert (folder / "sub" / "state").read_text() == "hello"
+    assert inside.lines()[-1] == {"_checkpoint": f"4.{ATTEMPT}", "_resource": 4}
+
+
+@pytest.mark.usefixtures("study_variable")
+def test_last_two_checkpoints_are_kept(inside):
+    trial = inside.trial()
+    for epoch in (4, 5, 6):
+        save(inside, trial, epoch)
+
+    assert sorted(os.listdir(inside.layout.checkpoints(7))) == [f"5.{ATTEMPT}", f"6.{ATTEMPT}"]
+
+
+@pytest.mark.usefixtures("study_variable")
+def test_error_while_saving_publishes_nothing(inside):
+    trial = inside.trial()
+
+    def fail():
+        with trial.save() as folder:
+            (folder / "half").write_text("x")
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        fail()
+    assert os.listdir(inside.layout.checkpoints(7)) == []
+
+
+@pytest.mark.usefixtures("study_variable")
+def test_second_save_at_a_step_changes_nothing(inside):
+    trial = inside.trial()
+    save(inside, trial, 4, "first")
+    folder = save(inside, trial, 4, "second")
+
+    assert (folder / "sub" / "state").read_text() == "first"
+
+
+@pytest.mark.usefixtures("study_variable")
+def test_links_in_a_checkpoint_are_refused(inside):
+    trial = inside.trial()
+
+    def link():
+        with trial.save() as folder:
+            (folder / "link").symlink_to("/etc/passwd")
+
+    with pytest.raises(StudyStateError, match="link"):
+        link()
+    assert os.listdir(inside.layout.checkpoints(7)) == []
+
+
+def test_checkpoint_is_a_path(inside):
+    trial = inside.trial({"SLURMTUNE_CHECKPOINT": "/c/3"})
+
+    assert trial.resumed
+    assert trial.checkpoint == Path("/c/3")
+    assert (trial.ckpt(), trial.ckpt("last.ckpt")) == ("/c/3", "/c/3/last.ckpt")
+
+
+def test_trial_may_fail_without_an_error(inside):
+    with pytest.raises(SystemExit) as raised:
+        inside.trial().fail("too large")
+
+    assert raised.value.code == 0
+    assert inside.lines() == [{"_fail": "too large"}]
+
+
+def test_infeasible_trial_says_so(inside):
+    with pytest.raises(SystemExit):
+        inside.trial().infeasible()
+
+    assert inside.lines() == [{"_fail": "infeasible config"}]
+
+
+def test_full_disk_does_not_end_the_training(inside, capsys, monkeypatch):
+    monkeypatch.setattr("slurmtune.worker.session._WRITE_PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr("slurmtune.worker.session.atexit.register", lambda *_: None)
+    trial = inside.trial()
+    metrics = Path(inside.layout.metrics(ATTEMPT))
+    metrics.mkdir()
+    trial.report(4, val_loss=1)
+    metrics.rmdir()
+    trial.report(5, val_loss=2)
+
+    assert "reports wait in memory" in capsys.readouterr().err
+    assert [line["epoch"] for line in inside.lines()] == [4, 5]
+
+
+def test_unreadable_config_is_told(inside):
+    with pytest.raises(TrialError, match="cannot read the config"):
+        inside.trial({"SLURMTUNE_CONFIG": "/no/such/file"})
+
+
+@pytest.mark.usefixtures("outside")
+def test_outside_reports_are_printed(capsys):
+    trial = slurmtune.trial(lr=1e-3, epoch=2)
+    for _ in trial.steps():
+        trial.report(loss=0.25)
+
+    assert trial.params == {"lr": 1e-3}
+    assert capsys.readouterr().out == "epoch 1  loss 0.25\nepoch 2  loss 0.25\n"
+
+
+@pytest.mark.usefixtures("outside")
+def test_outside_saved_folders_are_thrown_away():
+    trial = slurmtune.trial(epoch=1)
+    with trial.save() as folder:
+        (folder / "x").write_text("x")
+
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("outside")
+def test_outside_signals_are_left_alone():
+    before = signal.getsignal(signal.SIGTERM)
+    slurmtune.trial(epoch=1)
+
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
