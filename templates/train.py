@@ -25,7 +25,7 @@ def make_examples(count, seed):
 
 
 def predict(weights, features):
-    total = sum(weight * feature for weight, feature in zip(weights, features))
+    total = sum(weights[index] * feature for index, feature in enumerate(features))
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
 
 

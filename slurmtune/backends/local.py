@@ -32,8 +32,9 @@ from slurmtune.store.lib import publish_library
 FORMAT = 1
 KILL_SECONDS = 30.0
 """How long a slot may take to leave after a polite signal."""
-SLOT_VARIABLE = "SLURMTUNE_LOCAL_SLOT"
-"""Environment variable that marks every process of a slot."""
+SLOT_VARIABLE = "_SLURMTUNE_LOCAL_SLOT"
+"""Environment variable that marks every process of a slot. A slot hides names that begin with
+``SLURMTUNE_`` from the user's program, and this one must reach it."""
 
 _ARRAY_NAME = "local.json"
 _TAKEN_EXIT_CODE = 75

@@ -384,7 +384,7 @@ class SlurmBackend:
         waited = now - self._absent_since.setdefault(token, now)
         if waited < self._settle_seconds:
             raise BackendUnavailableError(
-                f"no array {token} yet; Slurm is asked again in {self._settle_seconds - waited:.0f} s"
+                f"no array {token} yet; asked again in {self._settle_seconds - waited:.0f} s"
             )
 
     def _look_up(self, vanished: Sequence[tuple[_Array, int]]) -> Iterator[SlotStatus]:

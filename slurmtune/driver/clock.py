@@ -10,12 +10,17 @@ _SHARE = 0.02
 _LONGEST_REST_SECONDS = 10.0
 
 
+_WEIGHT = 0.05
+"""Of the newest work in the average: a single import is no reason to rest for seconds."""
+
+
 class SystemClock:
-    """Real time. `wait` rests longer after expensive work, so the driver stays light."""
+    """Real time. `wait` rests longer when work is expensive, so the driver stays light."""
 
     def __init__(self) -> None:
         self._interrupt = threading.Event()
-        self._work_began = time.process_time()
+        self._work_began: float | None = None
+        self._mean_work_seconds = 0.0
 
     def now(self) -> float:
         """Return seconds since 1970."""
@@ -23,8 +28,10 @@ class SystemClock:
 
     def wait(self, seconds: float) -> None:
         """Return after ``seconds``, or at once after `interrupt`."""
-        worked = time.process_time() - self._work_began
-        rest = min(worked / _SHARE, _LONGEST_REST_SECONDS)
+        if self._work_began is not None:
+            worked = time.process_time() - self._work_began
+            self._mean_work_seconds += _WEIGHT * (worked - self._mean_work_seconds)
+        rest = min(self._mean_work_seconds / _SHARE, _LONGEST_REST_SECONDS)
         self._interrupt.wait(max(seconds, rest))
         self._interrupt.clear()
         self._work_began = time.process_time()

@@ -524,7 +524,7 @@ class Driver:
             self.observer.message(f"{error}; the rest is submitted later")
             return True
         del self._submissions[spec.token]
-        self._next_poll = min(self._next_poll, now + 1.0)
+        self._next_poll = min(self._next_poll, now + min(1.0, self.backend.poll_seconds / 2))
         return self._feed([ArraySubmitted(time=now, token=spec.token, job=job)])
 
     # ---------------------------------------------------------------- looking, ending

@@ -68,9 +68,11 @@ class Distribution(ABC):
     def _share_below(self, x: float) -> float:
         """Return the probability of unrounded numbers below ``x``."""
 
-    @abstractmethod
     def _resolution(self, x: float) -> float:
         """Return the width relative to which the digits of a continuous ``x`` count."""
+        del x
+        low, high = self.limits
+        return high - low
 
     @abstractmethod
     def _indices(self, step: float) -> tuple[int, int] | None:
@@ -101,7 +103,9 @@ class Distribution(ABC):
         x = self._quantile(checked_unit(u))
         step = self.step
         if step is None:
-            return self._into_limits(_rounded(x, self._resolution(x))) + 0.0
+            # Rounding last would miss a bound that has more digits.
+            x = x if x in self.limits else _rounded(x, self._resolution(x))
+            return self._into_limits(x) + 0.0
         index = round(x / step)
         ends = self._indices(step)
         if ends is not None:
@@ -113,7 +117,11 @@ class Distribution(ABC):
         number = float(self.canonical(value))
         step = self.step
         if step is None:
-            return min(max(self._share_below(number), 0.0), 1.0)
+            low, high = self.limits
+            share = self._share_below(number)
+            # What lies beyond a bound was moved to it: the bound has all of that share.
+            middle = share / 2 if number <= low else (1 + share) / 2 if number >= high else share
+            return min(max(middle, 0.0), 1.0)
         index = self._index(number, step)
         ends = self._indices(step)
         lower = 0.0 if ends and index <= ends[0] else self._share_below((index - 0.5) * step)
@@ -211,10 +219,6 @@ class Uniform(Distribution):
     def _share_below(self, x: float) -> float:
         return (x - self.low) / (self.high - self.low)
 
-    def _resolution(self, x: float) -> float:
-        del x
-        return self.high - self.low
-
     def _indices(self, step: float) -> tuple[int, int] | None:
         return _indices_between(float(self.low), float(self.high), float(step))
 
@@ -239,12 +243,12 @@ class LogUniform(Uniform):
         _check_step(self)
 
     def _quantile(self, u: float) -> float:
+        if u in {0.0, 1.0}:  # exp(log(x)) is not quite x
+            return self.high if u else self.low
         exponent = (1.0 - u) * math.log(self.low) + u * math.log(self.high)
         return min(max(math.exp(min(exponent, 709.0)), self.low), self.high)
 
     def _share_below(self, x: float) -> float:
-        if x <= 0:
-            return 0.0
         low = math.log(self.low)
         return (math.log(x) - low) / (math.log(self.high) - low)
 
@@ -287,10 +291,6 @@ class Integer(Distribution):
 
     def _share_below(self, x: float) -> float:
         return (x - self.low + 0.5) / (self.high - self.low + 1)
-
-    def _resolution(self, x: float) -> float:
-        del x
-        return 1.0
 
     def _indices(self, step: float) -> tuple[int, int] | None:
         del step

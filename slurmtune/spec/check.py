@@ -210,6 +210,7 @@ class Checker:
 
     def _objectives(self) -> Iterator[Problem]:
         seen: set[str] = set()
+        path: Path
         for index, objective in enumerate(self.spec.objective):
             if objective.metric in seen:
                 path = ("objective", index, "metric")

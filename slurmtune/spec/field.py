@@ -290,9 +290,7 @@ def _memory(value: Any) -> Any:
 
 def _gpus(value: Any) -> Any:
     try:
-        if isinstance(value, bool) or not isinstance(value, (int, str)):
-            raise ValueError
-        quantity.gpu_count(str(value))
+        quantity.gpu_count("" if isinstance(value, bool) else str(value))
     except ValueError:
         message = f"{quoted(value)} is not a number of GPUs"
         raise fault("R4", message, 'a whole number, or "a100:2"') from None

@@ -155,7 +155,7 @@ def contains(parameter: HyperparameterSpec, value: Any) -> bool:
     if (signature.is_whole or parameter.type == "int") and value != int(value):
         return False
     low, high = limits(parameter)
-    return low <= value <= high
+    return bool(low <= value <= high)
 
 
 def limits(parameter: HyperparameterSpec) -> tuple[float, float]:
@@ -221,12 +221,12 @@ def _is_listed(parameter: HyperparameterSpec, value: float) -> bool:
     if name == "range":
         count = max(0, math.ceil((stop - start) / last - 1e-9))
         index = (value - start) / last
-        return 0 <= round(index) < count and abs(index - round(index)) < 1e-6
+        return bool(0 <= round(index) < count and abs(index - round(index)) < 1e-6)
     position = _listed_position(name, start, stop, value)
     if position is None:
         return False
     index = position * (last - 1)
-    return -1e-6 <= index <= last - 1 + 1e-6 and abs(index - round(index)) < 1e-6
+    return bool(-1e-6 <= index <= last - 1 + 1e-6 and abs(index - round(index)) < 1e-6)
 
 
 def _listed_position(name: str, start: float, stop: float, value: float) -> float | None:

@@ -21,7 +21,7 @@ class Table(BaseModel):
     """A table of the spec: frozen, strict, and without room for unknown keys."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True
     )
 
 

@@ -36,7 +36,8 @@ _TEXT = re.compile(
 )
 _BARE_VALUE = re.compile(r"[^\s,\]}#]+(?: \d\d:\d\d[^\s,\]}#]*)?")
 _LONG_KEY = re.compile(
-    rf"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]+|"[^"\\\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_DEPTH}}}"""
+    r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]+|"[^"\\\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
+    rf"{{{MAX_DEPTH}}}"
 )
 _HUGE_NUMBER = re.compile(r"[0-9_]{4000,}")
 _SYNTAX_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
@@ -361,7 +362,7 @@ def _is_clean(text: str, but: str = "") -> bool:
 def _syntax_problem(document: Document, error: str) -> Problem:
     found = _SYNTAX_PLACE.fullmatch(error)
     message, line, column = found.groups() if found else (error, None, None)
-    if line is None:
+    if line is None or column is None:
         stripped = document.text.rstrip()
         mark = _mark_at(document.text, max(0, len(stripped) - 1), 1)
     else:

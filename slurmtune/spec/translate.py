@@ -100,7 +100,7 @@ def keys_of(table: type[BaseModel]) -> list[str]:
 
 
 def take_out_unknown(tree: Tree, data: dict[str, Any]) -> tuple[list[Problem], set[Path]]:
-    """Remove every unknown key from ``data``; return what is said, and the keys that were meant."""
+    """Remove every unknown key from ``data``; return what is said, and which were meant."""
     finder = _UnknownKeys(tree)
     finder.look(data)
     return finder.problems, finder.meant
@@ -130,13 +130,6 @@ def validate(
             for item in errors:
                 _take_out(left, tuple(item["loc"]), item["type"])
     raise AssertionError("validation does not come to an end")
-
-
-def _inner(data: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    value: Any = data
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 class _UnknownKeys:
@@ -284,6 +277,7 @@ def _take_out(data: dict[str, Any], location: Path, error: str) -> None:
         data[str(location[0])] = copy.deepcopy(_STAND_INS[str(location[0])])
         return
     holder: Any = data
+    objectives = data.get("objective")
     steps: list[tuple[Any, Any]] = []
     for part in path:
         steps.append((holder, part))
@@ -296,8 +290,8 @@ def _take_out(data: dict[str, Any], location: Path, error: str) -> None:
         if isinstance(holder, dict) and part in holder:
             del holder[part]
             break
-        if isinstance(holder, list) and holder is data.get("objective"):
-            holder[part] = copy.deepcopy(_STAND_INS["objective"][0])
+        if isinstance(objectives, list) and holder is objectives:
+            objectives[part] = copy.deepcopy(_STAND_INS["objective"][0])
             break
     for name, stand_in in _STAND_INS.items():
         if name not in data:

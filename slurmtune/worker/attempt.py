@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, cast
 
 from slurmtune.core import ids
 from slurmtune.errors import SlurmtuneError
@@ -35,13 +35,16 @@ from slurmtune.worker.metrics import (
 from slurmtune.worker.parse import OutputParser
 from slurmtune.worker.program import Program, ProgramEnd, oom_kills
 from slurmtune.worker.signals import WARNINGS, SignalInbox
-
-SUCCEEDED = "SUCCEEDED"
-FAILED = "FAILED"
-TIMEOUT = "TIMEOUT"
-PREEMPTED = "PREEMPTED"
-OUT_OF_MEMORY = "OUT_OF_MEMORY"
-CANCELLED = "CANCELLED"
+from slurmtune.worker.verdict import (
+    BY_DEADLINE,
+    BY_SIGNAL,
+    BY_STOP,
+    FAILED,
+    NOT_INTERRUPTED,
+    SUCCEEDED,
+    Seen,
+    judge,
+)
 
 _FIRST_LOOK_SECONDS = 0.1
 _LONGEST_LOOK_SECONDS = 0.5
@@ -135,11 +138,10 @@ def parse_offer(data: bytes, attempt: str) -> Task:
 
 
 def _resource(value: Any) -> Number:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"no resource: {value!r}")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"no resource: {value!r}")
-    return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and 0 <= value < float("inf"):
+        return cast("Number", value)
+    raise ValueError(f"no resource: {value!r}")
 
 
 def near_seconds(time_limit_seconds: float) -> float:
@@ -178,7 +180,7 @@ class Attempt:
         self._report_count = 0
         self._reached: Optional[Number] = None
         self._gave_up: Optional[str] = None
-        self._interrupted_by = ""
+        self._interrupted_by = NOT_INTERRUPTED
         self._interrupted_at = 0.0
         self._kill_at: Optional[float] = None
         self._was_killed = False
@@ -232,7 +234,7 @@ class Attempt:
         end = program.finish()
         self._take(self._new_items(final=True))
         self._await_signal(end)
-        outcome, why = self._judge(end, oom_kills() > memory_kills)
+        outcome, why = judge(self._seen(end, memory_was_hit=oom_kills() > memory_kills))
         self._keep_saved(outcome)
         return self._end(outcome, why, end, started)
 
@@ -379,7 +381,7 @@ class Attempt:
                 next_look = now + look_seconds
             if now >= next_stop_look:
                 if not self._interrupted_by and self._is_stop_wanted():
-                    self._interrupt(program, "stop", now, self._limits.grace_seconds)
+                    self._interrupt(program, BY_STOP, now, self._limits.grace_seconds)
                 next_stop_look = now + _STOP_LOOK_SECONDS
             times = [next_look, next_stop_look, self._kill_at, self._limits.deadline]
             wake = min(one for one in times if one is not None and one > now)
@@ -401,12 +403,12 @@ class Attempt:
             self._signals_seen += 1
             if number in WARNINGS and self._limits.deadline is not None:
                 # The warning comes well before the limit: there is more time to save.
-                self._interrupt(program, "signal", now, max(grace, self._limits.deadline - now))
+                self._interrupt(program, BY_SIGNAL, now, max(grace, self._limits.deadline - now))
             else:
-                self._interrupt(program, "signal", now, grace)
+                self._interrupt(program, BY_SIGNAL, now, grace)
         deadline = self._limits.deadline
         if deadline is not None and now >= deadline and not self._interrupted_by:
-            self._interrupt(program, "deadline", now, grace)
+            self._interrupt(program, BY_DEADLINE, now, grace)
         if self._kill_at is not None and now >= self._kill_at and not self._was_killed:
             self._was_killed = True
             program.kill()
@@ -480,7 +482,8 @@ class Attempt:
 
     def _await_signal(self, end: ProgramEnd) -> None:
         """Wait a moment for the signal that may have ended the program before it reached us."""
-        ended_early = end.exit_code == 0 and self._is_below_end()
+        seen = self._seen(end, memory_was_hit=False)
+        ended_early = end.exit_code == 0 and seen.is_below_end
         ended_by_signal = end.signal in (signal.SIGTERM, *WARNINGS) or end.exit_code == 143
         patience = _SIGNAL_RACE_SECONDS if ended_by_signal else _EXIT_RACE_SECONDS
         deadline = time.monotonic() + patience
@@ -492,47 +495,27 @@ class Attempt:
         ):
             self._inbox.wait(deadline - time.monotonic())
         if self._inbox.received and not self._interrupted_by:
-            self._interrupted_by = "signal"
+            self._interrupted_by = BY_SIGNAL
             self._interrupted_at = time.monotonic()
 
-    def _is_below_end(self) -> bool:
-        end = self._task.end
-        return end is not None and (self._reached is None or self._reached < end)
-
-    def _judge(self, end: ProgramEnd, memory_killed: bool) -> "tuple[str, str]":
-        """Return the outcome and its likely cause."""
-        missing = [name for name in self._objectives if name not in self._reported]
-        if self._gave_up is not None:
-            return FAILED, self._gave_up
-        if self._interrupted_by:
-            reached_end = self._task.end is not None and not self._is_below_end()
-            if end.exit_code == 0 and reached_end and not missing:
-                return SUCCEEDED, ""
-            return self._interruption()
-        if end.exit_code == 0:
-            if not missing:
-                return SUCCEEDED, ""
-            expressions = self._manifest.get("parse") or {}
-            unmatched = [expressions[name] for name in missing if name in expressions]
-            return FAILED, cause.missing_metric(missing, list(self._reported), unmatched)
-        tail = self._tail()
-        by_kill = end.signal == signal.SIGKILL or end.exit_code == 137
-        if memory_killed or (by_kill and cause.is_memory_evidence(tail)):
-            return OUT_OF_MEMORY, "ran out of memory"
-        return FAILED, cause.likely_cause(end.exit_code, end.signal, tail)
-
-    def _interruption(self) -> "tuple[str, str]":
-        reached = environment.format_number(self._reached) or "none"
-        state = f"reached {self._resource_name or 'step'} {reached}"
-        if self._interrupted_by == "stop":
-            return CANCELLED, f"stopped on request; {state}"
+    def _seen(self, end: ProgramEnd, *, memory_was_hit: bool) -> Seen:
         deadline = self._limits.deadline
-        is_near = (
-            deadline is not None and deadline - self._interrupted_at <= self._limits.near_seconds
+        return Seen(
+            exit_code=end.exit_code,
+            signal=end.signal,
+            objectives=self._objectives,
+            reported=list(self._reported),
+            reached=self._reached,
+            end=self._task.end,
+            resource_name=self._resource_name,
+            expressions=self._manifest.get("parse") or {},
+            gave_up=self._gave_up,
+            interrupted_by=self._interrupted_by,
+            is_near_deadline=deadline is not None
+            and deadline - self._interrupted_at <= self._limits.near_seconds,
+            memory_was_hit=memory_was_hit,
+            tail=self._tail(),
         )
-        if is_near:
-            return TIMEOUT, f"the time limit of the slot came first; {state}"
-        return PREEMPTED, f"the slot was told to leave; {state}"
 
     def _keep_saved(self, outcome: str) -> None:
         """Publish what the program wrote to ``SLURMTUNE_SAVE``, if it is a whole checkpoint."""

@@ -49,7 +49,7 @@ _RULES = (
         r"CUDA driver version is insufficient.*|forward compatibility was attempted.*",
         "the node's GPU driver is too old for this CUDA: {0}",
     ),
-    _rule(r"version [`'\"]?(GLIBC\w*)[`'\"]? not found", "built for another system: {0}"),
+    _rule(r"version [`'\"]?(GLIBC[\w.]*)[`'\"]? not found", "built for another system: {0}"),
     _rule(
         r"[Aa]ddress already in use",
         "a port was in use: several trials share a node; take the port from the job id",

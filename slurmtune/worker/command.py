@@ -37,7 +37,8 @@ CONTEXT_NAMES = (
 )
 """Placeholders that are no hyperparameters."""
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_./-]*)\}")
+# ${name} belongs to a shell.
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_./-]*)\}")
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})
 _SHELL_SCRIPT_FLAG = re.compile(r"-[a-z]*c")
 # Builtins and assignments mean nothing to exec(2).
@@ -265,8 +266,7 @@ def _substitute_in_shell(text: str, values: Mapping[str, str]) -> str:
         quote = _quote_after(before, quote)
         result.append(before)
         end = found.end()
-        # ${name} belongs to the shell.
-        if found.group(1) not in values or before.endswith("$"):
+        if found.group(1) not in values:
             result.append(found.group(0))
         else:
             result.append(quote + shlex.quote(values[found.group(1)]) + quote)

@@ -44,14 +44,17 @@ _SCAN_SECONDS = 1.0
 _SLOW_SCAN_SECONDS = 5.0
 _SLOW_AFTER_SECONDS = 30.0
 _FINISHED_LOOK_SECONDS = 1.0
+_MAX_DOUBLINGS = 8
 
 
 class _Search(NamedTuple):
     """What one look at the offers gave."""
 
     task: Optional[Task]
-    too_late: bool
+    too_late: bool = False
     """There are offers, but none that fits into the time that is left."""
+    look_again: bool = False
+    """Others were faster; some offers were passed over."""
 
 
 class Slot:
@@ -73,6 +76,7 @@ class Slot:
         self._offers = layout.offers(manifest["class"])
         self._durations: Dict[int, List[float]] = {}
         self._unreadable: Set[str] = set()
+        self._lost: Set[str] = set()
         limit = manifest.get("time_limit_seconds")
         kill_wait = float(manifest.get("kill_wait_seconds") or 30)
         self._limit_seconds = float(limit or 0)
@@ -120,6 +124,8 @@ class Slot:
                 idle_since = time.monotonic()
                 pause = _FIRST_SCAN_SECONDS
                 continue
+            if search.look_again:
+                continue
             if now >= next_finished_look:
                 if self._is_study_finished():
                     return EXIT_DONE, "the study is finished"
@@ -132,14 +138,24 @@ class Slot:
             pause = min(1.5 * pause, longest)
 
     def _claim_next(self, now: float) -> _Search:
-        """Claim the best offer that fits."""
+        """Claim the best offer that fits.
+
+        Whoever loses a claim goes on a random number of offers further, up to twice as far each
+        time: of hundreds of slots that start together each loses a few claims, and not hundreds.
+        """
         remaining = self._remaining(now)
         too_late = False
+        losses = passed_over = 0
         for name in self._listed():
+            if passed_over > 0:
+                passed_over -= 1
+                continue
             try:
                 _, attempt = parse_offer_name(name)
             except ValueError:
                 continue  # a file that is being published, or not ours
+            if attempt in self._lost:
+                continue  # an old listing
             path = os.path.join(self._offers, name)
             try:
                 task = parse_offer(fs.read_file(path), attempt)
@@ -157,8 +173,11 @@ class Slot:
             # Claimed offers leave the listing, whoever claimed them: the driver counts on it.
             fs.unlink(path)
             if is_ours:
-                return _Search(task, too_late=False)
-        return _Search(None, too_late=too_late)
+                return _Search(task)
+            self._lost.add(attempt)
+            losses += 1
+            passed_over = uuid.uuid4().int % 2 ** min(losses, _MAX_DOUBLINGS)
+        return _Search(None, too_late=too_late and not losses, look_again=losses > 0)
 
     def _listed(self) -> List[str]:
         """Return the names of the offers, best first.

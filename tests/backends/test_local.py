@@ -18,11 +18,20 @@ import pytest
 
 from slurmtune.backends.base import ArraySpec, Backend, SlotState, SlotStatus
 from slurmtune.backends.local import SLOT_VARIABLE, LocalBackend
+from slurmtune.core.actions import Offer
+from slurmtune.core.events import (
+    AttemptClaimed,
+    AttemptEnded,
+    AttemptReported,
+    AttemptStarted,
+)
 from slurmtune.core.request import ResourceRequest
 from slurmtune.core.trial import Outcome
 from slurmtune.errors import BackendUnavailableError, SubmissionRefusedError
 from slurmtune.store import fs
+from slurmtune.store.exchange import FileExchange
 from slurmtune.store.layout import StudyLayout
+from slurmtune.store.manifest import publish_manifest
 
 # Stands for ``python``: writes down how it was called, then does what the file ``do`` tells.
 PROGRAM = """#!/bin/bash
@@ -529,6 +538,82 @@ class TestCancelling:
         backend.cancel("never-submitted")
 
         assert backend.poll() == []
+
+
+MANIFEST = {
+    "study": "s", "study_id": "0" * 32, "token": "tok-1", "class": "c0", "size": 1, "reuse": True,
+    "linger_seconds": 0.3, "time_limit_seconds": None, "kill_wait_seconds": 6, "shell": False, "args": "none",
+    "function": None, "parse": {}, "files": {}, "vars": {}, "objectives": ["loss"],
+    "resource": "epoch", "keep_checkpoints": 2, "python": sys.executable,
+}  # fmt: skip
+
+
+class TestWithTheWorker:
+    """The real worker, an exchange, and a program of the user."""
+
+    ATTEMPT = "t00000.r0.a1"
+
+    def submit(self, layout: StudyLayout, backend: LocalBackend, program: str) -> FileExchange:
+        """Offer one attempt of a shell program and submit a slot for it."""
+        exchange = FileExchange(layout, ["c0"])
+        exchange.publish(
+            Offer(
+                attempt=self.ATTEMPT,
+                trial=0,
+                rung=0,
+                config={"lr": 0.1},
+                start=0,
+                end=1,
+                checkpoint=None,
+                seed=1,
+                priority=0,
+                resource_class="c0",
+            )
+        )
+        exchange.watch(self.ATTEMPT, offered=True)
+        manifest = {
+            **MANIFEST,
+            "command": ["bash", "-c", program],
+            "workdir": layout.root,
+            "lib": layout.library,
+        }
+        fs.make_dir(layout.array("tok-1"))
+        sha256 = publish_manifest(layout.manifest("tok-1"), manifest)
+        request = ResourceRequest(name="c0")
+        backend.submit(ArraySpec(token="tok-1", request=request, size=1, manifest_sha256=sha256))
+        return exchange
+
+    @pytest.mark.slow
+    def test_an_attempt_runs_and_its_events_arrive(self, layout: StudyLayout) -> None:
+        backend = LocalBackend(layout, slots=1)
+        program = """echo '{"epoch": 1, "loss": 0.5}' >> "$SLURMTUNE_METRICS" """
+        exchange = self.submit(layout, backend, program)
+
+        status = ended(backend)[0]
+
+        assert (status.outcome, status.reason) == (Outcome.SUCCEEDED, "")
+        claimed, started, reported, end = exchange.read(0.0)
+        slot = "tok-1.0.0"
+        assert claimed == AttemptClaimed(time=0.0, attempt=self.ATTEMPT, slot=slot)
+        assert isinstance(started, AttemptStarted)
+        assert (started.slot, started.job, started.start) == (slot, status.job, 0)
+        assert isinstance(reported, AttemptReported)
+        assert (reported.resource, reported.metrics) == (1, {"loss": 0.5})
+        assert isinstance(end, AttemptEnded)
+        assert end.outcome is Outcome.SUCCEEDED
+
+    @pytest.mark.slow
+    def test_the_program_of_a_killed_slot_is_killed(self, layout: StudyLayout) -> None:
+        backend = LocalBackend(layout, slots=1)
+        child = os.path.join(layout.root, "child")
+        self.submit(layout, backend, f"echo $$ > {child}.tmp; mv {child}.tmp {child}; sleep 60")
+        until(lambda: backend.poll() and os.path.exists(child))
+        pid = int(fs.read_file(child))
+
+        os.kill(int(backend.poll()[0].job), signal.SIGKILL)
+
+        assert ended(backend)[0].outcome is Outcome.LOST
+        until(lambda: not is_running(pid))
 
 
 def test_the_record_of_an_array_is_plain_json(layout: StudyLayout, make: Make) -> None:

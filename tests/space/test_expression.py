@@ -148,6 +148,8 @@ def test_text_is_no_number(text: str, words: str) -> None:
         ("1 < " + "-" * 1900 + "1", "nested|not understood"),
         ("not " * 480 + "True", "nested|not understood"),
         ("lr < 1\0", "not understood"),
+        ("optimizer == '\ud800'", "not understood: nested too deeply, or odd characters"),
+        ("(lr + 1).real == 1", "column 1: .* is not allowed"),
     ],
 )
 def test_everything_else_is_refused(text: str, words: str) -> None:

@@ -133,6 +133,7 @@ def test_type_int_gives_integers() -> None:
 def test_clip_moves_to_the_nearer_bound() -> None:
     assert Normal(0, 1, clip=(-1, 2)).decode(0.0) == -1.0
     assert Normal(0, 1, clip=(-1, 2)).decode(1.0) == 2.0
+    assert Normal(0, 1, clip=(0, 2)).encode(0) == 0.25
     assert QNormal(0, 0.4, 0.1, clip=(-1, 1)).size == 21
     assert QLogNormal(0, 1, 0.5, clip=(0.5, 8)).values()[0] == 0.5
 

@@ -50,7 +50,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imported(module: ast.Module) -> set[str]:
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

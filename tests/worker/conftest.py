@@ -71,7 +71,7 @@ class Study:
 
     def offer(self, trial: int = 0, rung: int = 0, number: int = 1, **content: Any) -> str:
         attempt = ids.attempt_id(trial, rung, number)
-        offer = {
+        offer: dict[str, Any] = {
             "format": 1,
             "attempt": attempt,
             "trial": trial,
@@ -169,7 +169,7 @@ class Study:
 
 
 @pytest.fixture
-def study(tmp_path):
+def study(tmp_path: Any) -> Any:
     made = Study(tmp_path)
     yield made
     made.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from slurmtune.worker import cause
@@ -14,7 +16,10 @@ from slurmtune.worker import cause
             "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
             "CUDA out of memory: lower the batch size, or ask for a larger GPU",
         ),
-        ("ModuleNotFoundError: No module named 'torch'", "No module named 'torch': is [env] right?"),
+        (
+            "ModuleNotFoundError: No module named 'torch'",
+            "No module named 'torch': is [env] right?",
+        ),
         (
             "train.py: error: unrecognized arguments: --lr=0.1",
             "the program does not know its arguments (unrecognized arguments: --lr=0.1): see run.args",
@@ -34,18 +39,25 @@ from slurmtune.worker import cause
         ("ValueError: lr too large", "ValueError: lr too large"),
         (
             "urllib.error.URLError: <urlopen error [Errno 111] Connection refused>",
-            "no connection (Connection refused): nodes often have no internet; "
-            "download before, or set the proxy",
+            (
+                "no connection (Connection refused): nodes often have no internet; "
+                "download before, or set the proxy"
+            ),
         ),
         (
             "RuntimeError: CUDA driver version is insufficient for CUDA runtime version",
-            "the node's GPU driver is too old for this CUDA: "
-            "CUDA driver version is insufficient for CUDA runtime version",
+            (
+                "the node's GPU driver is too old for this CUDA: "
+                "CUDA driver version is insufficient for CUDA runtime version"
+            ),
         ),
-        ("RuntimeError: NCCL communicator timeout after 1800 s", "NCCL timed out: a process was gone, or the network is blocked"),
+        (
+            "RuntimeError: NCCL communicator timeout after 1800 s",
+            "NCCL timed out: a process was gone, or the network is blocked",
+        ),
     ],
 )
-def test_cause_is_read_from_the_output(line, expected):
+def test_cause_is_read_from_the_output(line: Any, expected: Any) -> None:
     assert cause.likely_cause(1, None, ["start", line, "bye"]) == expected
 
 
@@ -61,23 +73,23 @@ def test_cause_is_read_from_the_output(line, expected):
         (None, 12, "ended by signal 12"),
     ],
 )
-def test_exit_code_alone(exit_code, signal, expected):
+def test_exit_code_alone(exit_code: Any, signal: Any, expected: Any) -> None:
     assert cause.likely_cause(exit_code, signal, ["hello"]) == expected
 
 
-def test_only_the_last_lines_count():
+def test_only_the_last_lines_count() -> None:
     lines = ["ModuleNotFoundError: No module named 'x'"] + ["fine"] * cause.TAIL_LINES
 
     assert cause.likely_cause(1, None, lines) == "exit code 1"
 
 
-def test_braces_in_the_output_are_text():
+def test_braces_in_the_output_are_text() -> None:
     assert cause.likely_cause(1, None, ["ImportError: {0} {p.__class__}"]) == (
         "cannot import: {0} {p.__class__}"
     )
 
 
-def test_cause_is_short_and_plain():
+def test_cause_is_short_and_plain() -> None:
     text = cause.likely_cause(1, None, ["ValueError: \x1b[2J" + "x" * 9999])
 
     assert len(text) == cause.RECORDED_LINE_LENGTH
@@ -94,22 +106,22 @@ def test_cause_is_short_and_plain():
         ("all is well", False),
     ],
 )
-def test_evidence_of_memory(line, expected):
+def test_evidence_of_memory(line: Any, expected: Any) -> None:
     assert cause.is_memory_evidence([line]) == expected
 
 
-def test_missing_metric_names_what_was_reported():
+def test_missing_metric_names_what_was_reported() -> None:
     assert cause.missing_metric(["val_loss"], ["loss", "acc"]) == (
         "ended well but reported no 'val_loss'; it reported: loss, acc"
     )
 
 
-def test_recorded_tail_is_short_and_without_control_characters():
+def test_recorded_tail_is_short_and_without_control_characters() -> None:
     tail = cause.recorded_tail([f"line {n}" for n in range(50)] + ["\x1b[31m" + "é" * 999])
 
     assert len(tail) == cause.RECORDED_LINES
     assert tail[-1] == "é" * cause.RECORDED_LINE_LENGTH
 
 
-def test_progress_bar_leaves_its_last_state():
+def test_progress_bar_leaves_its_last_state() -> None:
     assert cause.clean("10%\r50%\r100%") == "100%"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -49,13 +51,15 @@ CONTEXT = {
 }
 
 
-def build(command, config=None, *, shell=False, args="none", absent=()):
+def build(
+    command: Any, config: Any = None, *, shell: Any = False, args: Any = "none", absent: Any = ()
+) -> Any:
     return build_argv(
         command, shell=shell, args=args, config=config or {}, context=CONTEXT, absent=absent
     )
 
 
-def received(argv, cwd):
+def received(argv: Any, cwd: Any) -> Any:
     """Return the arguments that a real program gets."""
     done = subprocess.run(
         [word.encode() for word in argv], stdout=subprocess.PIPE, check=True, cwd=cwd
@@ -64,7 +68,7 @@ def received(argv, cwd):
     return done.stdout.decode().split("\0")
 
 
-def test_bad_values_arrive_byte_identical_as_gnu_options(tmp_path):
+def test_bad_values_arrive_byte_identical_as_gnu_options(tmp_path: Any) -> None:
     config = {f"p{index}": value for index, value in enumerate(BAD_VALUES)}
 
     words = received(build(DUMP, config, args="gnu"), tmp_path)
@@ -72,7 +76,7 @@ def test_bad_values_arrive_byte_identical_as_gnu_options(tmp_path):
     assert words == [f"--p{index}={value}" for index, value in enumerate(BAD_VALUES)]
 
 
-def test_bad_values_arrive_byte_identical_through_a_template(tmp_path):
+def test_bad_values_arrive_byte_identical_through_a_template(tmp_path: Any) -> None:
     config = {f"p{index}": value for index, value in enumerate(BAD_VALUES)}
     template = " ".join(f"x{{p{index}}}" for index in range(len(BAD_VALUES)))
 
@@ -81,9 +85,9 @@ def test_bad_values_arrive_byte_identical_through_a_template(tmp_path):
     assert words == [f"x{value}" for value in BAD_VALUES]
 
 
-@pytest.mark.parametrize("place", ["{v}", '"{v}"', "'{v}'", '"a "\'b\'{v}', '"x $HOME {v} y"'])
-def test_bad_values_pass_a_shell_byte_identical(tmp_path, place):
-    dump = f"{sys.executable} -c \"{DUMP[2].replace(chr(92), chr(92) * 2)}\""
+@pytest.mark.parametrize("place", ["{v}", '"{v}"', "'{v}'", "\"a \"'b'{v}", '"x $HOME {v} y"'])
+def test_bad_values_pass_a_shell_byte_identical(tmp_path: Any, place: Any) -> None:
+    dump = f'{sys.executable} -c "{DUMP[2].replace(chr(92), chr(92) * 2)}"'
     config = {f"p{index}": value for index, value in enumerate(BAD_VALUES)}
     text = dump + " " + " ".join(place.replace("v", f"p{index}") for index in range(len(config)))
 
@@ -94,24 +98,23 @@ def test_bad_values_pass_a_shell_byte_identical(tmp_path, place):
     assert words == [plain.replace("{v}", value) for value in BAD_VALUES]
 
 
-def test_bad_values_pass_a_script_of_bash_c_byte_identical(tmp_path):
+def test_bad_values_pass_a_script_of_bash_c_byte_identical(tmp_path: Any) -> None:
     for value in BAD_VALUES:
-        argv = build(["bash", "-c", 'printf "%s" {v}; printf "%s" "$1"', "me", "{v}"], {"v": value})
+        argv = build(
+            ["bash", "-c", 'printf "%s" {v}; printf "%s" "$1"', "me", "{v}"], {"v": value}
+        )
 
         assert received(argv, tmp_path) == [value + value]
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
-def test_shell_gives_back_any_text(value):
+def test_shell_gives_back_any_text(value: Any) -> None:
     argv = build("echo {v} | cat", {"v": value})
-    import shlex
 
-    assert argv[:2] == ["bash", "-c"]
-    if value:
-        assert shlex.split(argv[2].replace(" | cat", "", 1) if " | " not in value else argv[2])[1] == value
+    assert shlex.split(argv[2]) == ["echo", value, "|", "cat"]
 
 
-def test_text_without_shell_syntax_is_split():
+def test_text_without_shell_syntax_is_split() -> None:
     assert split_command("python train.py --name 'a b' {lr}") == Words(
         ("python", "train.py", "--name", "a b", "{lr}"), False
     )
@@ -134,7 +137,7 @@ def test_text_without_shell_syntax_is_split():
         "a\nb",
     ],
 )
-def test_text_with_shell_syntax_needs_a_shell(text):
+def test_text_with_shell_syntax_needs_a_shell(text: Any) -> None:
     assert split_command(text) == Words((text,), True)
 
 
@@ -148,17 +151,17 @@ def test_text_with_shell_syntax_needs_a_shell(text):
         "bash run.sh {lr}",
     ],
 )
-def test_quoted_shell_syntax_needs_no_shell(text):
+def test_quoted_shell_syntax_needs_no_shell(text: Any) -> None:
     assert not split_command(text).shell
 
 
 @pytest.mark.parametrize("text", ["", "   ", "python 'train.py"])
-def test_command_that_cannot_be_split_is_refused(text):
+def test_command_that_cannot_be_split_is_refused(text: Any) -> None:
     with pytest.raises(SpecError):
         split_command(text)
 
 
-def test_gnu_options_hold_every_kind_of_value():
+def test_gnu_options_hold_every_kind_of_value() -> None:
     config = {"lr": 1e-05, "layers": 3, "flag": True, "off": False, "name": "adam", "half": 0.5}
 
     assert build(["train"], config, args="gnu") == [
@@ -167,8 +170,15 @@ def test_gnu_options_hold_every_kind_of_value():
     ]
 
 
-def test_hydra_overrides_quote_what_hydra_would_read_otherwise():
-    config = {"opt.lr": 0.1, "name": "adam", "text": "a,b", "word": "true", "q": "it's \\", "b": True}
+def test_hydra_overrides_quote_what_hydra_would_read_otherwise() -> None:
+    config = {
+        "opt.lr": 0.1,
+        "name": "adam",
+        "text": "a,b",
+        "word": "true",
+        "q": "it's \\",
+        "b": True,
+    }
 
     assert build(["train"], config, args="hydra") == [
         *("train", "opt.lr=0.1", "name=adam", "text='a,b'", "word='true'"),
@@ -177,40 +187,40 @@ def test_hydra_overrides_quote_what_hydra_would_read_otherwise():
     ]
 
 
-def test_json_style_appends_the_path_of_the_config():
+def test_json_style_appends_the_path_of_the_config() -> None:
     assert build(["train"], {"lr": 0.1}, args="json") == ["train", "/s/config.json"]
 
 
-def test_style_none_appends_nothing():
+def test_style_none_appends_nothing() -> None:
     assert build(["train"], {"lr": 0.1}, args="none") == ["train"]
 
 
-def test_unknown_style_is_refused():
+def test_unknown_style_is_refused() -> None:
     with pytest.raises(SpecError, match="args cannot be 'yaml'"):
         build(["train"], args="yaml")
 
 
-def test_hyperparameters_named_in_the_command_are_not_appended():
+def test_hyperparameters_named_in_the_command_are_not_appended() -> None:
     assert build(["solve", "{h}"], {"h": 0.1, "n": 2}, args="gnu") == ["solve", "0.1", "--n=2"]
 
 
-def test_context_is_put_in():
+def test_context_is_put_in() -> None:
     assert build(["x", "{start}-{end}", "{trial}/{rung}", "{seed}", "{save}", "{config}"]) == [
         *("x", "3-9", "t00007/2", "11", "/s/save", "/s/config.json"),
     ]
 
 
-def test_other_braces_stay():
+def test_other_braces_stay() -> None:
     assert build(["awk", "{print $1}", "{unknown}", "{lr.__class__}", "{0}"], {"lr": 1}) == [
         *("awk", "{print $1}", "{unknown}", "{lr.__class__}", "{0}"),
     ]
 
 
-def test_values_are_not_substituted_again():
+def test_values_are_not_substituted_again() -> None:
     assert build(["x", "{a}"], {"a": "{b}", "b": "no"}) == ["x", "{b}"]
 
 
-def test_negative_value_is_joined_to_its_long_option():
+def test_negative_value_is_joined_to_its_long_option() -> None:
     assert build(["x", "--lr", "{lr}", "-n", "{lr}"], {"lr": -0.5}) == [
         *("x", "--lr=-0.5", "-n", "-0.5"),
     ]
@@ -225,21 +235,21 @@ def test_negative_value_is_joined_to_its_long_option():
         (["x", "{checkpoint}", "y"], ["x", "", "y"]),
     ],
 )
-def test_absent_value_leaves_its_option_out(words, expected):
+def test_absent_value_leaves_its_option_out(words: Any, expected: Any) -> None:
     assert build(words) == expected
 
 
-def test_inactive_hyperparameter_is_absent():
+def test_inactive_hyperparameter_is_absent() -> None:
     argv = build(["x", "--momentum", "{momentum}", "--lr={lr}"], {"lr": 1}, absent=["momentum"])
 
     assert argv == ["x", "--lr=1"]
 
 
-def test_shell_variable_in_braces_belongs_to_the_shell():
+def test_shell_variable_in_braces_belongs_to_the_shell() -> None:
     assert build("echo ${lr} {lr} | cat", {"lr": 1}) == ["bash", "-c", "echo ${lr} 1 | cat"]
 
 
-def test_options_are_appended_to_a_shell_text_quoted():
+def test_options_are_appended_to_a_shell_text_quoted() -> None:
     argv = build("cd src && python train.py", {"name": "a b"}, args="gnu")
 
     assert argv == ["bash", "-c", "cd src && python train.py '--name=a b'"]
@@ -249,18 +259,18 @@ def test_options_are_appended_to_a_shell_text_quoted():
     ("value", "text"),
     [(0.1, "0.1"), (1e-5, "1e-05"), (3, "3"), (3.0, "3.0"), (True, "true"), ("x", "x")],
 )
-def test_values_as_text(value, text):
+def test_values_as_text(value: Any, text: Any) -> None:
     assert format_value(value) == text
 
 
 @given(st.floats(allow_nan=False))
-def test_floats_come_back_exactly(number):
+def test_floats_come_back_exactly(number: Any) -> None:
     assert float(format_value(number)) == number
 
 
-def test_placeholders_are_found_in_order():
+def test_placeholders_are_found_in_order() -> None:
     assert placeholders("--lr {lr} {opt.lr} {} {1} { x } {lr}") == ["lr", "opt.lr", "lr"]
 
 
-def test_substitute_leaves_unknown_names():
+def test_substitute_leaves_unknown_names() -> None:
     assert substitute("{a} {b}", {"a": "1"}) == "1 {b}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -17,19 +18,23 @@ from slurmtune.worker.environment import (
 )
 
 
-def variables(**changes):
+def variables(**changes: Any) -> Any:
     fields = dict.fromkeys(Variables._fields, "")
     fields.update(changes)
     return Variables(**fields)
 
 
-def environment(inherited, **changes):
-    arguments = {"variables": variables(trial="t00001"), "user_variables": {}, "library": "/s/lib.zip"}
+def environment(inherited: Any, **changes: Any) -> Any:
+    arguments = {
+        "variables": variables(trial="t00001"),
+        "user_variables": {},
+        "library": "/s/lib.zip",
+    }
     arguments.update(changes)
     return program_environment(inherited, **arguments)
 
 
-def test_variables_of_an_outer_trial_do_not_leak_in():
+def test_variables_of_an_outer_trial_do_not_leak_in() -> None:
     result = environment({"SLURMTUNE_TRIAL": "t00009", "SLURMTUNE_OLD": "x", "HOME": "/h"})
 
     assert result["SLURMTUNE_TRIAL"] == "t00001"
@@ -37,21 +42,21 @@ def test_variables_of_an_outer_trial_do_not_leak_in():
     assert result["HOME"] == "/h"
 
 
-def test_library_comes_after_the_users_own_path():
+def test_library_comes_after_the_users_own_path() -> None:
     assert environment({"PYTHONPATH": "/mine"})["PYTHONPATH"] == "/mine:/s/lib.zip"
     assert environment({})["PYTHONPATH"] == "/s/lib.zip"
 
 
-def test_user_variables_win_over_inherited_ones():
+def test_user_variables_win_over_inherited_ones() -> None:
     assert environment({"A": "1"}, user_variables={"A": "2"})["A"] == "2"
 
 
-def test_output_of_python_is_not_buffered_unless_the_user_says_so():
+def test_output_of_python_is_not_buffered_unless_the_user_says_so() -> None:
     assert environment({})["PYTHONUNBUFFERED"] == "1"
     assert environment({"PYTHONUNBUFFERED": ""})["PYTHONUNBUFFERED"] == ""
 
 
-def test_shell_reads_back_every_value(tmp_path):
+def test_shell_reads_back_every_value(tmp_path: Any) -> None:
     config = {"lr": 0.1, "opt.name": "a 'b' $(x) `y`\n\\", "use-it": True, "2nd": 3}
     path = tmp_path / "params.sh"
     path.write_bytes(shell_assignments(config))
@@ -65,11 +70,11 @@ def test_shell_reads_back_every_value(tmp_path):
 @pytest.mark.parametrize(
     ("name", "expected"), [("lr", "lr"), ("a.b-c/d", "a_b_c_d"), ("1x", "_1x"), ("", "_")]
 )
-def test_shell_names(name, expected):
+def test_shell_names(name: Any, expected: Any) -> None:
     assert shell_name(name) == expected
 
 
-def test_config_is_plain_json():
+def test_config_is_plain_json() -> None:
     config = {"lr": 0.1, "opt": "é", "n": 3, "b": False}
 
     assert json.loads(config_json(config)) == config
@@ -78,5 +83,5 @@ def test_config_is_plain_json():
 @pytest.mark.parametrize(
     ("number", "text"), [(3, "3"), (3.0, "3"), (0.5, "0.5"), (None, ""), (0, "0")]
 )
-def test_resources_as_text(number, text):
+def test_resources_as_text(number: Any, text: Any) -> None:
     assert format_number(number) == text

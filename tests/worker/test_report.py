@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from slurmtune.worker.report import report_from_shell
 
 
 @pytest.fixture
-def metrics(tmp_path, monkeypatch):
+def metrics(tmp_path: Any, monkeypatch: Any) -> Any:
     path = tmp_path / "metrics.jsonl"
     monkeypatch.setenv("SLURMTUNE_METRICS", str(path))
     monkeypatch.setenv("SLURMTUNE_RESOURCE", "epoch")
@@ -26,12 +27,12 @@ def metrics(tmp_path, monkeypatch):
         ["epoch=3", "val_loss=0.5"],
     ],
 )
-def test_report_is_a_line(metrics, argv):
+def test_report_is_a_line(metrics: Any, argv: Any) -> None:
     assert report_from_shell(argv) == 0
     assert json.loads(metrics.read_text()) == {"val_loss": 0.5, "epoch": 3}
 
 
-def test_without_a_step_the_reader_counts(metrics):
+def test_without_a_step_the_reader_counts(metrics: Any) -> None:
     report_from_shell(["val_loss=nan"])
 
     assert metrics.read_text() == '{"val_loss": NaN}\n'
@@ -48,13 +49,15 @@ def test_without_a_step_the_reader_counts(metrics):
         (["val_loss=1", "--step"], "cannot read '--step'"),
     ],
 )
-def test_mistake_is_told_and_writes_nothing(metrics, capsys, argv, message):
+def test_mistake_is_told_and_writes_nothing(
+    metrics: Any, capsys: Any, argv: Any, message: Any
+) -> None:
     assert report_from_shell(argv) == 2
     assert message in capsys.readouterr().err
     assert not metrics.exists()
 
 
-def test_outside_it_is_printed(monkeypatch, capsys):
+def test_outside_it_is_printed(monkeypatch: Any, capsys: Any) -> None:
     for name in ("METRICS", "RESOURCE", "OBJECTIVES"):
         monkeypatch.delenv(f"SLURMTUNE_{name}", raising=False)
 
@@ -62,7 +65,7 @@ def test_outside_it_is_printed(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out) == {"loss": 1.0, "step": 2}
 
 
-def test_unwritable_file_is_told(monkeypatch, capsys):
+def test_unwritable_file_is_told(monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setenv("SLURMTUNE_METRICS", "/no/such/folder/metrics.jsonl")
 
     assert report_from_shell(["loss=1"]) == 3

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ HANDLED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
 @pytest.fixture(autouse=True)
-def _signals_are_put_back():
+def _signals_are_put_back() -> Any:
     before = [signal.getsignal(number) for number in HANDLED]
     yield
     for number, handler in zip(HANDLED, before, strict=True):
@@ -54,27 +55,27 @@ class Inside:
             "SLURMTUNE_OBJECTIVES": "val_loss",
         }
 
-    def trial(self, environment=(), **defaults):
+    def trial(self, environment: Any = (), **defaults: Any) -> Any:
         return Trial({**self.variables, **dict(environment)}, defaults)
 
-    def lines(self):
+    def lines(self) -> Any:
         text = Path(self.layout.metrics(ATTEMPT)).read_text()
         return [json.loads(line) for line in text.splitlines() if line]
 
 
 @pytest.fixture
-def inside(tmp_path):
+def inside(tmp_path: Any) -> Any:
     return Inside(tmp_path)
 
 
 @pytest.fixture
-def outside(monkeypatch):
+def outside(monkeypatch: Any) -> None:
     for name in list(os.environ):
         if name.startswith("SLURMTUNE_"):
             monkeypatch.delenv(name)
 
 
-def test_trial_knows_what_it_is(inside):
+def test_trial_knows_what_it_is(inside: Any) -> None:
     trial = inside.trial()
 
     assert (trial.id, trial.rung, trial.seed) == ("t00007", 2, 8812)
@@ -85,7 +86,7 @@ def test_trial_knows_what_it_is(inside):
     assert trial.ckpt("last.ckpt") is None
 
 
-def test_values_come_three_ways(inside):
+def test_values_come_three_ways(inside: Any) -> None:
     trial = inside.trial()
 
     assert trial.params == {"lr": 0.1, "opt": "adam"}
@@ -93,7 +94,7 @@ def test_values_come_three_ways(inside):
     assert vars(trial.namespace) == {"lr": 0.1, "opt": "adam"}
 
 
-def test_defaults_fill_what_the_config_lacks(inside):
+def test_defaults_fill_what_the_config_lacks(inside: Any) -> None:
     assert inside.trial(lr=9.0, momentum=0.9, epoch=100).params == {
         "lr": 0.1,
         "opt": "adam",
@@ -101,40 +102,42 @@ def test_defaults_fill_what_the_config_lacks(inside):
     }
 
 
-def test_unknown_name_tells_the_known_ones(inside):
+def test_unknown_name_tells_the_known_ones(inside: Any) -> None:
     with pytest.raises(KeyError, match="no hyperparameter 'momentum'; known: lr, opt"):
         inside.trial()["momentum"]
 
 
-def test_steps_go_from_the_checkpoint_to_the_rung(inside):
+def test_steps_go_from_the_checkpoint_to_the_rung(inside: Any) -> None:
     assert list(inside.trial().steps()) == [4, 5, 6]
 
 
-def test_steps_end_with_the_end(inside):
+def test_steps_end_with_the_end(inside: Any) -> None:
     assert list(inside.trial({"SLURMTUNE_END": "10"}).steps(every=3)) == [6, 9, 10]
 
 
-def test_steps_do_not_add_up_errors(inside):
+def test_steps_do_not_add_up_errors(inside: Any) -> None:
     trial = inside.trial({"SLURMTUNE_START": "0", "SLURMTUNE_END": "1"})
 
     assert list(trial.steps(every=0.1))[2] == 3 * 0.1
     assert list(trial.steps(every=0.1))[-1] == 1
 
 
-def test_steps_need_an_end(inside):
+def test_steps_need_an_end(inside: Any) -> None:
     with pytest.raises(TrialError, match=r"slurmtune\.trial\(epoch=10\)"):
         inside.trial({"SLURMTUNE_END": ""}).steps()
 
 
-def test_default_named_like_the_resource_is_the_end_without_fidelity(inside):
-    trial = inside.trial({"SLURMTUNE_END": "", "SLURMTUNE_RESOURCE": "", "SLURMTUNE_START": "0"}, epoch=2)
+def test_default_named_like_the_resource_is_the_end_without_fidelity(inside: Any) -> None:
+    trial = inside.trial(
+        {"SLURMTUNE_END": "", "SLURMTUNE_RESOURCE": "", "SLURMTUNE_START": "0"}, epoch=2
+    )
 
     assert list(trial.steps()) == [1, 2]
     assert "epoch" not in trial.params
 
 
 @pytest.mark.parametrize("number", HANDLED)
-def test_steps_end_after_a_signal(inside, number):
+def test_steps_end_after_a_signal(inside: Any, number: Any) -> None:
     trial = inside.trial()
     done = []
     for epoch in trial.steps():
@@ -145,7 +148,7 @@ def test_steps_end_after_a_signal(inside, number):
     assert trial.should_stop
 
 
-def test_earlier_handler_is_called_too(inside):
+def test_earlier_handler_is_called_too(inside: Any) -> None:
     seen = []
     signal.signal(signal.SIGUSR1, lambda number, _frame: seen.append(number))
     trial = inside.trial()
@@ -156,15 +159,17 @@ def test_earlier_handler_is_called_too(inside):
     assert trial.should_stop
 
 
-def test_report_takes_the_step_of_the_loop(inside):
+def test_report_takes_the_step_of_the_loop(inside: Any) -> None:
     trial = inside.trial()
     for _ in trial.steps():
         trial.report(val_loss=0.5, lr_now=1)
 
-    assert inside.lines() == [{"val_loss": 0.5, "lr_now": 1.0, "epoch": epoch} for epoch in (4, 5, 6)]
+    assert inside.lines() == [
+        {"val_loss": 0.5, "lr_now": 1.0, "epoch": epoch} for epoch in (4, 5, 6)
+    ]
 
 
-def test_report_may_name_its_step(inside):
+def test_report_may_name_its_step(inside: Any) -> None:
     trial = inside.trial()
     trial.report(5, val_loss=1)
     trial.report(val_loss=1, epoch=6)
@@ -172,7 +177,7 @@ def test_report_may_name_its_step(inside):
     assert [line["epoch"] for line in inside.lines()] == [5, 6]
 
 
-def test_reports_outside_of_a_loop_are_counted_from_the_start(inside):
+def test_reports_outside_of_a_loop_are_counted_from_the_start(inside: Any) -> None:
     trial = inside.trial()
     trial.report(val_loss=1)
     trial.report(val_loss=1)
@@ -180,14 +185,16 @@ def test_reports_outside_of_a_loop_are_counted_from_the_start(inside):
     assert [line["epoch"] for line in inside.lines()] == [4, 5]
 
 
-def test_missing_objective_is_an_error_at_once(inside):
-    with pytest.raises(MissingMetricError, match="the study wants val_loss, this report has loss, acc"):
+def test_missing_objective_is_an_error_at_once(inside: Any) -> None:
+    with pytest.raises(
+        MissingMetricError, match="the study wants val_loss, this report has loss, acc"
+    ):
         inside.trial().report(loss=1, acc=2)
 
     assert not os.path.exists(inside.layout.metrics(ATTEMPT))
 
 
-def test_study_without_fidelity_gets_lines_by_step(inside):
+def test_study_without_fidelity_gets_lines_by_step(inside: Any) -> None:
     trial = inside.trial({"SLURMTUNE_RESOURCE": ""}, epoch=9)
     trial.report(val_loss=1)
 
@@ -195,9 +202,10 @@ def test_study_without_fidelity_gets_lines_by_step(inside):
 
 
 @pytest.mark.parametrize(
-    "rank", [{"SLURM_PROCID": "1"}, {"RANK": "3", "SLURM_PROCID": "0"}, {"OMPI_COMM_WORLD_RANK": "2"}]
+    "rank",
+    [{"SLURM_PROCID": "1"}, {"RANK": "3", "SLURM_PROCID": "0"}, {"OMPI_COMM_WORLD_RANK": "2"}],
 )
-def test_other_ranks_report_and_save_nothing(inside, rank):
+def test_other_ranks_report_and_save_nothing(inside: Any, rank: Any) -> None:
     trial = inside.trial(rank)
     trial.report(loss="not even a number")
     with trial.save() as folder:
@@ -208,13 +216,13 @@ def test_other_ranks_report_and_save_nothing(inside, rank):
     assert not os.path.exists(inside.layout.checkpoints(7))
 
 
-def test_rank_zero_of_torchrun_reports(inside):
+def test_rank_zero_of_torchrun_reports(inside: Any) -> None:
     inside.trial({"RANK": "0", "SLURM_PROCID": "0"}).report(val_loss=1)
 
     assert len(inside.lines()) == 1
 
 
-def save(inside, trial, resource, text="x"):
+def save(inside: Any, trial: Any, resource: Any, text: Any = "x") -> Any:
     trial.report(resource, val_loss=1)
     with trial.save() as folder:
         (folder / "sub").mkdir()
@@ -223,12 +231,12 @@ def save(inside, trial, resource, text="x"):
 
 
 @pytest.fixture
-def study_variable(inside, monkeypatch):
+def study_variable(inside: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("SLURMTUNE_DIR", inside.layout.root)
 
 
 @pytest.mark.usefixtures("study_variable")
-def test_saved_folder_is_published_and_told(inside):
+def test_saved_folder_is_published_and_told(inside: Any) -> None:
     folder = save(inside, inside.trial(), 4, "hello")
 
     assert checkpoint.verify(str(folder))
@@ -237,7 +245,7 @@ def test_saved_folder_is_published_and_told(inside):
 
 
 @pytest.mark.usefixtures("study_variable")
-def test_last_two_checkpoints_are_kept(inside):
+def test_last_two_checkpoints_are_kept(inside: Any) -> None:
     trial = inside.trial()
     for epoch in (4, 5, 6):
         save(inside, trial, epoch)
@@ -246,10 +254,10 @@ def test_last_two_checkpoints_are_kept(inside):
 
 
 @pytest.mark.usefixtures("study_variable")
-def test_error_while_saving_publishes_nothing(inside):
+def test_error_while_saving_publishes_nothing(inside: Any) -> None:
     trial = inside.trial()
 
-    def fail():
+    def fail() -> None:
         with trial.save() as folder:
             (folder / "half").write_text("x")
             raise RuntimeError("disk")
@@ -260,7 +268,7 @@ def test_error_while_saving_publishes_nothing(inside):
 
 
 @pytest.mark.usefixtures("study_variable")
-def test_second_save_at_a_step_changes_nothing(inside):
+def test_second_save_at_a_step_changes_nothing(inside: Any) -> None:
     trial = inside.trial()
     save(inside, trial, 4, "first")
     folder = save(inside, trial, 4, "second")
@@ -269,10 +277,10 @@ def test_second_save_at_a_step_changes_nothing(inside):
 
 
 @pytest.mark.usefixtures("study_variable")
-def test_links_in_a_checkpoint_are_refused(inside):
+def test_links_in_a_checkpoint_are_refused(inside: Any) -> None:
     trial = inside.trial()
 
-    def link():
+    def link() -> None:
         with trial.save() as folder:
             (folder / "link").symlink_to("/etc/passwd")
 
@@ -281,7 +289,7 @@ def test_links_in_a_checkpoint_are_refused(inside):
     assert os.listdir(inside.layout.checkpoints(7)) == []
 
 
-def test_checkpoint_is_a_path(inside):
+def test_checkpoint_is_a_path(inside: Any) -> None:
     trial = inside.trial({"SLURMTUNE_CHECKPOINT": "/c/3"})
 
     assert trial.resumed
@@ -289,7 +297,7 @@ def test_checkpoint_is_a_path(inside):
     assert (trial.ckpt(), trial.ckpt("last.ckpt")) == ("/c/3", "/c/3/last.ckpt")
 
 
-def test_trial_may_fail_without_an_error(inside):
+def test_trial_may_fail_without_an_error(inside: Any) -> None:
     with pytest.raises(SystemExit) as raised:
         inside.trial().fail("too large")
 
@@ -297,14 +305,14 @@ def test_trial_may_fail_without_an_error(inside):
     assert inside.lines() == [{"_fail": "too large"}]
 
 
-def test_infeasible_trial_says_so(inside):
+def test_infeasible_trial_says_so(inside: Any) -> None:
     with pytest.raises(SystemExit):
         inside.trial().infeasible()
 
     assert inside.lines() == [{"_fail": "infeasible config"}]
 
 
-def test_full_disk_does_not_end_the_training(inside, capsys, monkeypatch):
+def test_full_disk_does_not_end_the_training(inside: Any, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("slurmtune.worker.session._WRITE_PAUSES_SECONDS", (0.0,))
     monkeypatch.setattr("slurmtune.worker.session.atexit.register", lambda *_: None)
     trial = inside.trial()
@@ -318,13 +326,13 @@ def test_full_disk_does_not_end_the_training(inside, capsys, monkeypatch):
     assert [line["epoch"] for line in inside.lines()] == [4, 5]
 
 
-def test_unreadable_config_is_told(inside):
+def test_unreadable_config_is_told(inside: Any) -> None:
     with pytest.raises(TrialError, match="cannot read the config"):
         inside.trial({"SLURMTUNE_CONFIG": "/no/such/file"})
 
 
 @pytest.mark.usefixtures("outside")
-def test_outside_reports_are_printed(capsys):
+def test_outside_reports_are_printed(capsys: Any) -> None:
     trial = slurmtune.trial(lr=1e-3, epoch=2)
     for _ in trial.steps():
         trial.report(loss=0.25)
@@ -334,7 +342,7 @@ def test_outside_reports_are_printed(capsys):
 
 
 @pytest.mark.usefixtures("outside")
-def test_outside_saved_folders_are_thrown_away():
+def test_outside_saved_folders_are_thrown_away() -> None:
     trial = slurmtune.trial(epoch=1)
     with trial.save() as folder:
         (folder / "x").write_text("x")
@@ -343,10 +351,8 @@ def test_outside_saved_folders_are_thrown_away():
 
 
 @pytest.mark.usefixtures("outside")
-def test_outside_signals_are_left_alone():
+def test_outside_signals_are_left_alone() -> None:
     before = signal.getsignal(signal.SIGTERM)
     slurmtune.trial(epoch=1)
 
     assert signal.getsignal(signal.SIGTERM) is before
-
-

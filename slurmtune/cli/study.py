@@ -1,0 +1,171 @@
+"""The study that a command is about: finding it, and what can be said without replaying it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slurmtune.analysis import record
+from slurmtune.cli import output, text
+from slurmtune.errors import StudyNotFoundError
+from slurmtune.store import fs, lease
+from slurmtune.store.layout import StudyLayout
+
+if TYPE_CHECKING:
+    from slurmtune.core.study import Study
+
+Overview = Mapping[str, Any]
+"""What ``status.json`` holds (`slurmtune.core.overview`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverState:
+    """Whether a driver is alive, as far as this machine can tell."""
+
+    alive: bool
+    host: str
+    pid: int
+    beat: float
+    """When it last said so, in seconds since 1970; 0 when it never did."""
+    released: bool
+    """Whether it ended on purpose."""
+
+
+def find(argument: str | None) -> StudyLayout:
+    """Return the study; says on stderr which one was chosen when the user named none.
+
+    Raises:
+        StudyNotFoundError: there is none.
+    """
+    found = record.find_study(argument, os.getcwd())
+    if found.note:
+        output.complain(f"note: {found.note}")
+    return found.layout
+
+
+def driver_state(layout: StudyLayout) -> DriverState:
+    """Return the state of the last driver."""
+    held = record.driver_of(layout)
+    if held is None:
+        return DriverState(alive=False, host="", pid=0, beat=0.0, released=False)
+    if held.released:
+        alive = False
+    elif held.is_here:
+        alive = held.is_alive_here
+    else:
+        alive = time.time() - held.time < lease.PATIENCE_SECONDS
+    return DriverState(
+        alive=alive, host=held.host, pid=held.pid, beat=held.time, released=held.released
+    )
+
+
+def overview_of(layout: StudyLayout) -> dict[str, Any]:
+    """Return the overview with the driver as it is now; made anew when none was published.
+
+    Raises:
+        StudyStateError: it is damaged.
+    """
+    found = record.read_overview(layout)
+    if found is None:
+        found = _replayed_overview(layout)
+    state = driver_state(layout)
+    found["driver"] = {
+        "alive": state.alive,
+        "host": state.host,
+        "pid": state.pid,
+        "beat": state.beat or found["time"],
+        "released": state.released,
+    }
+    found["dir"] = layout.root
+    return found
+
+
+def overview_json(overview: Overview) -> dict[str, Any]:
+    """Return the overview with its times in ISO form."""
+    driver = dict(overview["driver"])
+    driver["beat"] = text.iso_utc(driver["beat"])
+    return {
+        **overview,
+        "time": text.iso_utc(overview["time"]),
+        "opened": text.iso_utc(overview["opened"]),
+        "driver": driver,
+        "queue": [
+            {**group, "start": text.iso_utc(group["start"])} for group in overview["queue"]
+        ],
+    }
+
+
+def read_study(layout: StudyLayout) -> Study:
+    """Return the whole study, replayed from its journal."""
+    from slurmtune.spec import launching
+
+    return launching.read_study(layout)
+
+
+def identity(layout: StudyLayout) -> dict[str, Any]:
+    """Return ``study.json``.
+
+    Raises:
+        StudyNotFoundError: there is none that can be read.
+    """
+    try:
+        found = json.loads(fs.read_file(layout.study))
+    except (OSError, ValueError) as error:
+        raise StudyNotFoundError(f"{layout.study} cannot be read: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def command_to_continue(layout: StudyLayout) -> str:
+    """Return the command that continues the study: with the user's spec if it is still there."""
+    folder = os.path.dirname(os.path.dirname(layout.root))
+    spec = os.path.join(folder, "spec.toml")
+    path = text.short_path(spec) if os.path.exists(spec) else "spec.toml"
+    return f"slurmtune launch {path}"
+
+
+def name(layout: StudyLayout) -> str:
+    """Return the name of the study."""
+    return os.path.basename(layout.root)
+
+
+def must_exist(study: Study, number: int) -> None:
+    """Raise when there is no such trial.
+
+    Raises:
+        StudyNotFoundError: there is none.
+    """
+    if number >= len(study.trials):
+        raise StudyNotFoundError(
+            f"there is no trial {number}: the study has "
+            f"{text.plural(len(study.trials), 'trial')}, from 0 on"
+        )
+
+
+def is_watched() -> bool:
+    """Tell whether somebody sits at a terminal."""
+    return output.is_terminal(sys.stdout)
+
+
+def _replayed_overview(layout: StudyLayout) -> dict[str, Any]:
+    from slurmtune.core.overview import Surroundings, overview
+
+    data = identity(layout)
+    spec = data.get("spec", {})
+    fidelity = spec.get("fidelity") or {}
+    now = time.time()
+    return overview(
+        read_study(layout),
+        Surroundings(
+            name=name(layout),
+            directory=layout.root,
+            backend="",
+            resource=str(fidelity.get("resource", "")),
+            now=now,
+            opened=os.stat(layout.study).st_mtime,
+        ),
+    )
