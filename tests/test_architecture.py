@@ -66,7 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "analysis",
         "errors",
     },
-    "cli": {"spec", "driver", "store", "analysis", "core", "errors"},
+    # `slurmtune report` is the worker's reporting for programs that are not Python.
+    "cli": {"spec", "driver", "store", "analysis", "core", "worker.report", "errors"},
 }
 
 # A package -> the third-party packages that it may import; and modules that may import more than their package.

@@ -28,6 +28,7 @@ from slurmtune.cli import (
     trials,
     version,
 )
+from slurmtune.cli.options import expand_optional_values
 from slurmtune.errors import SlurmtuneError
 
 _HELP = """Tune hyperparameters in Slurm job arrays: no server, no database.
@@ -99,7 +100,7 @@ def run(argv: Sequence[str]) -> int:
         # Called once for each epoch of each trial: no time for a parser.
         return report.from_shell(words[1:])
     try:
-        result = app(args=words, prog_name="slurmtune", standalone_mode=False)
+        result = app(args=expand_optional_values(words), prog_name="slurmtune", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         raise

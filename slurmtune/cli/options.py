@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -11,6 +12,9 @@ import typer
 from slurmtune.core.ids import trial_id
 from slurmtune.errors import UsageError
 
+OPTIONAL_VALUES = {"--local": "0", "--watch": "30"}
+"""Options that may stand without a value, and the value that they have then."""
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _TRIAL = re.compile(r"t?(\d{1,9})(?:@(\d{1,4}))?")
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="The spec file.")]
@@ -94,6 +98,19 @@ def overrides(
     # In quotes: a partition may be called 2024, and 30 is a time.
     texts = [f"{key}={json.dumps(text)}" for key, text in named.items() if text is not None]
     return texts + list(given or ())
+
+
+def expand_optional_values(words: Sequence[str]) -> list[str]:
+    """Return the command line with the values of ``--local[=N]`` and ``--watch[=SECONDS]``."""
+    result: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word in OPTIONAL_VALUES:
+            value = rest.pop(0) if rest and _NUMBER.fullmatch(rest[0]) else OPTIONAL_VALUES[word]
+            word = f"{word}={value}"
+        result.append(word)
+    return result
 
 
 def is_trial(word: str) -> bool:

@@ -245,10 +245,10 @@ def _plain_sampler(spec: Spec, space: Space, trials: int) -> Sampler:
         from slurmtune.samplers.grid import GridSampler
 
         return GridSampler(space)
-    if kind in {"sobol", "halton", "lhs"}:
+    if kind in {"sobol", "halton", "hammersley", "lhs"}:
         from slurmtune.samplers.qmc import QmcSampler
 
-        return QmcSampler(space, kind, trials=trials)
+        return QmcSampler(space, kind, trials=max(1, trials - len(spec.start)))
     raise SpecError(f"search.sampler = {kind!r} is not available yet")
 
 
@@ -279,7 +279,7 @@ def build_requests(
         table = spec.slurm.at_rung(rung)
         request = ResourceRequest(
             name="",
-            options=_options(table),
+            options=(*_options(table), ("comment", spec.slurm.comment)),
             time_limit_seconds=None if local else time_limit(spec, levels, rung),
             gpus=table.gpu_count if gpus else 0,
             cpus=table.cpus_per_task or 1,

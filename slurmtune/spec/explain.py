@@ -59,7 +59,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "K4": "Keys have underscores where sbatch has hyphens: gpus_per_node.",
     "K5": (
         "The common options of sbatch have keys in [slurm]. Any other goes into slurm.extra "
-        "under sbatch's own name: extra = { mail-type = \"END\" }."
+        'under sbatch\'s own name: extra = { mail-type = "END" }.'
     ),
     "K6": (
         "No such table exists. The tables: study, run, env, space, constraints, start, "
@@ -69,8 +69,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "K8": "This key has no default: nobody but you can know it.",
     "S1": "The first number is the lowest value and the second the highest; both can occur.",
     "S2": (
-        "A logarithmic scale has no zero: between any number and 0 lie infinitely many "
-        "decades."
+        "A logarithmic scale has no zero: between any number and 0 lie infinitely many decades."
     ),
     "S3": (
         "Bounds are the values themselves, not their logarithms: [1e-5, 1e-1]. Some tools "
@@ -132,8 +131,7 @@ EXPLANATIONS: Mapping[str, str] = {
         "executed as Python."
     ),
     "S25": (
-        "A start holds values of hyperparameters, inside their ranges; missing ones are "
-        "sampled."
+        "A start holds values of hyperparameters, inside their ranges; missing ones are sampled."
     ),
     "S26": (
         'Options: default and when for all; type = "int" or "float" for numbers; clip for '
@@ -144,14 +142,14 @@ EXPLANATIONS: Mapping[str, str] = {
         "geomspace takes the values themselves."
     ),
     "S28": "Nothing to search.",
+    "S29": "The numbers fit the form of the distribution but leave no values to draw.",
     "M1": "The value is none of those that exist; all are listed.",
     "M2": (
         "The sampler says what to try, the scheduler for how long each trial runs. They are "
         "chosen separately."
     ),
     "M3": (
-        "Some names stand for a pair of sampler and scheduler, which are given separately "
-        "here."
+        "Some names stand for a pair of sampler and scheduler, which are given separately here."
     ),
     "M4": "goal is minimize or maximize.",
     "M5": (
@@ -176,7 +174,7 @@ EXPLANATIONS: Mapping[str, str] = {
         "Times are sbatch's: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S, in quotes. A bare "
         "number counts minutes."
     ),
-    "R2": "Sizes are sbatch's: 4000 (megabytes), \"32G\", \"512M\", \"1T\".",
+    "R2": 'Sizes are sbatch\'s: 4000 (megabytes), "32G", "512M", "1T".',
     "R3": (
         "Rungs count from 0; how many there are follows from fidelity.min, max and eta. "
         "Without a scheduler there is only rung 0."
@@ -191,8 +189,7 @@ EXPLANATIONS: Mapping[str, str] = {
         "at most 64."
     ),
     "R7": (
-        '[run] needs a command, such as "python train.py", or a function, such as '
-        '"train:main".'
+        '[run] needs a command, such as "python train.py", or a function, such as "train:main".'
     ),
     "R8": (
         "slurm.extra takes options of sbatch by their long names, without dashes. Options "
@@ -209,11 +206,10 @@ EXPLANATIONS: Mapping[str, str] = {
         "Files of a trial are written into its folder: relative paths without `..`. A study's "
         "folder may not hold %, which Slurm replaces in the paths of logs."
     ),
-    "R13": "sbatch's --signal: a name and the seconds before the time limit, \"USR1@120\".",
+    "R13": 'sbatch\'s --signal: a name and the seconds before the time limit, "USR1@120".',
     "R14": 'A function is module:name, such as "train:main".',
     "R15": (
-        "Durations carry a unit: \"60s\", \"10m\", \"2h\", \"1d\", or have sbatch's form with a "
-        "colon."
+        'Durations carry a unit: "60s", "10m", "2h", "1d", or have sbatch\'s form with a colon.'
     ),
     "R16": 'max_failed is a count, 10, or a part of the trials, "20%".',
     "R17": "Names of environment variables hold letters, digits and _.",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from slurmtune.spec.domain import build_domain
 from slurmtune.spec.field import is_number, number_in
 from slurmtune.spec.problem import Problem, Severity
 from slurmtune.spec.source import Path, Tree
@@ -142,20 +143,8 @@ def read_space(tree: Tree) -> tuple[dict[str, HyperparameterSpec], list[Problem]
 
 
 def contains(parameter: HyperparameterSpec, value: Any) -> bool:
-    """Tell whether the hyperparameter can have this value, up to rounding."""
-    signature = SIGNATURES[parameter.distribution]
-    if parameter.distribution == "bool":
-        return isinstance(value, bool)
-    if parameter.distribution in {"values", "fixed", "pvalues"}:
-        return any(_same(value, item) for item in levels(parameter))
-    if not is_number(value):
-        return False
-    if signature.is_listed:
-        return _is_listed(parameter, value)
-    if (signature.is_whole or parameter.type == "int") and value != int(value):
-        return False
-    low, high = limits(parameter)
-    return bool(low <= value <= high)
+    """Tell whether the hyperparameter can have this value."""
+    return build_domain(parameter).contains(value)
 
 
 def limits(parameter: HyperparameterSpec) -> tuple[float, float]:
@@ -211,42 +200,6 @@ def plain(value: Any) -> str:
     return number_text(value) if is_number(value) else toml_text(value)
 
 
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
-
-
-def _is_listed(parameter: HyperparameterSpec, value: float) -> bool:
-    start, stop, last = parameter.arguments
-    name = parameter.distribution
-    if name == "range":
-        count = max(0, math.ceil((stop - start) / last - 1e-9))
-        index = (value - start) / last
-        return bool(0 <= round(index) < count and abs(index - round(index)) < 1e-6)
-    position = _listed_position(name, start, stop, value)
-    if position is None:
-        return False
-    index = position * (last - 1)
-    return bool(-1e-6 <= index <= last - 1 + 1e-6 and abs(index - round(index)) < 1e-6)
-
-
-def _listed_position(name: str, start: float, stop: float, value: float) -> float | None:
-    """Return where ``value`` lies between the ends, 0 to 1, on the scale of the distribution."""
-    if name == "linspace":
-        ends = (start, stop, value)
-    elif name == "logspace":
-        if value <= 0:
-            return None
-        ends = (start, stop, math.log10(value))
-    else:
-        if value / start <= 0:
-            return None
-        ends = (0.0, math.log(stop / start), math.log(value / start))
-    first, last, here = ends
-    if first == last:
-        return 0.0 if math.isclose(here, first, abs_tol=1e-12) else None
-    return (here - first) / (last - first)
-
-
 class _Reader:
     """Reads one hyperparameter and collects what is wrong with it."""
 
@@ -282,7 +235,7 @@ class _Reader:
             position=(place.value.line, place.value.column) if place else (1, 1),
             **options,
         )
-        self._check_membership(parameter)
+        self._check_domain(parameter)
         has_errors = any(p.severity is Severity.ERROR for p in self.problems)
         return None if has_errors else parameter
 
@@ -597,7 +550,7 @@ class _Reader:
             if raw["type"] not in ("int", "float"):
                 fix = "one of: int, float"
                 self._add("S26", f"type cannot be {quoted(raw['type'])}", ("type",), fix=fix)
-            elif not signature.labels:
+            elif not (signature.is_bounded or signature.is_normal):
                 message = f"{distribution} takes its values as they are: no 'type'"
                 self._add("S26", message, ("type",), fix="remove it", at_key=True)
             elif signature.is_whole and raw["type"] == "float":
@@ -668,7 +621,13 @@ class _Reader:
                 asked[name] = tuple(condition) if isinstance(condition, list) else condition
         found["when"] = asked
 
-    def _check_membership(self, parameter: HyperparameterSpec) -> None:
+    def _check_domain(self, parameter: HyperparameterSpec) -> None:
+        """Ask the domain itself: what it refuses must not come to light in a running study."""
+        try:
+            build_domain(parameter)
+        except (ValueError, ArithmeticError) as error:
+            self._add("S29", str(error), (parameter.distribution,))
+            return
         for key, value in (("default", parameter.default), ("prior", parameter.prior)):
             inner = value[0] if isinstance(value, tuple) else value
             if inner is None or contains(parameter, inner):

@@ -24,7 +24,7 @@ from slurmtune.spec.source import (
     parse,
     parse_override,
 )
-from slurmtune.spec.translate import take_out_unknown, validate
+from slurmtune.spec.translate import take_out_unknown, validate, wants_text
 from slurmtune.spec.words import kind
 
 SITE_FILE = "/etc/slurmtune.toml"
@@ -188,6 +188,9 @@ def _assemble(
 def _apply(merged: Tree, path: Path, override: Tree) -> list[Problem]:
     """Set the value of one override."""
     value = override.get(path)
+    if isinstance(value, (bool, int, float)) and wants_text(path):
+        # A shell takes the quotes away: an account may well be called 12345.
+        value = override.document.text.partition("=")[2]
     objectives = merged.data.get("objective")
     target = path
     if path[:1] == ("objective",) and len(path) > 1 and isinstance(objectives, list):

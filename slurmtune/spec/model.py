@@ -20,9 +20,7 @@ DEFAULT_TRIALS = 100
 class Table(BaseModel):
     """A table of the spec: frozen, strict, and without room for unknown keys."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class StudyTable(Table):

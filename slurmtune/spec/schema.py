@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel
+
+from slurmtune.spec import model
 from slurmtune.spec.hyperparameter import OPTIONS, SIGNATURES
 from slurmtune.spec.model import Spec
 
@@ -32,11 +38,43 @@ def json_schema() -> dict[str, Any]:
     properties["include"] = {"type": "array", "items": {"type": "string"}}
     schema["required"] = ["study", "run", "space", "objective"]
     _tidy(schema)
+    _describe(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "slurmtune spec",
         **{key: value for key, value in schema.items() if key != "title"},
     }
+
+
+def _describe(definitions: dict[str, Any]) -> None:
+    """Put the docstrings of the fields into the schema.
+
+    pydantic could do so itself, but would read the source whenever the models are imported.
+    """
+    told: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(model)).body:
+        if isinstance(node, ast.ClassDef):
+            told[node.name] = dict(_docstrings(node))
+    for name, definition in definitions.items():
+        table = getattr(model, name, None)
+        if not (isinstance(table, type) and issubclass(table, BaseModel)):
+            continue
+        for base in reversed(table.__mro__):
+            for field, text in told.get(base.__name__, {}).items():
+                key = table.model_fields[field].alias or field
+                definition["properties"][key]["description"] = text
+
+
+def _docstrings(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, text in zip(node.body, node.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        ):
+            yield field.target.id, inspect.cleandoc(text.value.value)
 
 
 def _hyperparameter() -> dict[str, Any]:

@@ -159,8 +159,7 @@ class Tree:
         replaced: set[Path] = set()
         _merge_tables(self.data, upper.data, (), replaced)
         kept = {p: q for p, q in self.places.items() if not _is_below(p, replaced)}
-        self.places = {**upper.places, **kept}
-        self.places |= {p: q for p, q in upper.places.items() if _is_below(p, replaced)}
+        self.places = {**kept, **upper.places}
 
     def given(self) -> frozenset[str]:
         """Return the dotted paths of all tables and values that stand in the sources."""

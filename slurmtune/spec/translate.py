@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -99,6 +100,14 @@ def keys_of(table: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in table.model_fields.items()]
 
 
+def wants_text(path: Path) -> bool:
+    """Tell whether the key at ``path`` takes text and no number: ``slurm.account``."""
+    table = TABLES.get(str(path[0])) if len(path) == 2 else None
+    field = table.model_fields.get(str(path[1])) if table is not None else None
+    types = _types(field.annotation) if field is not None else set()
+    return str in types and int not in types
+
+
 def take_out_unknown(tree: Tree, data: dict[str, Any]) -> tuple[list[Problem], set[Path]]:
     """Remove every unknown key from ``data``; return what is said, and which were meant."""
     finder = _UnknownKeys(tree)
@@ -130,6 +139,15 @@ def validate(
             for item in errors:
                 _take_out(left, tuple(item["loc"]), item["type"])
     raise AssertionError("validation does not come to an end")
+
+
+def _types(annotation: Any) -> set[Any]:
+    """Return the types in a union, without what is annotated to them."""
+    if get_origin(annotation) is Annotated:
+        return _types(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_types, get_args(annotation)))
+    return {annotation}
 
 
 class _UnknownKeys:

@@ -56,6 +56,8 @@ _EXIT_RACE_SECONDS = 0.01
 _FINAL_READS = 5
 _FINAL_READ_PAUSE_SECONDS = 1.0
 _TAIL_BYTES = 64 * 1024
+# Some programs put numbers into names.
+_MAX_NAMES = 10_000
 _LOG_PATIENCE_SECONDS = 60.0
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -455,7 +457,8 @@ class Attempt:
         for item in items:
             if isinstance(item, Report):
                 self._report_count += 1
-                self._reported.update(dict.fromkeys(item.metrics))
+                if len(self._reported) < _MAX_NAMES:
+                    self._reported.update(dict.fromkeys(item.metrics))
                 self._reached = max(item.resource, self._reached or 0)
                 self._log.add(
                     event_log.REPORT,

@@ -15,6 +15,8 @@ RECORDED_LINES = 20
 """Last lines that go into the record of the end."""
 RECORDED_LINE_LENGTH = 400
 
+_SHOWN_NAMES = 20
+
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit)(?::.*)?"
@@ -138,7 +140,10 @@ def missing_metric(
         unmatched: Expressions of ``parse`` for ``missing``, which matched nothing.
     """
     wanted = " and ".join(f"'{name}'" for name in missing)
-    text = f"ended well but reported no {wanted}; it reported: {', '.join(reported) or 'nothing'}"
+    shown = ", ".join(reported[:_SHOWN_NAMES]) or "nothing"
+    text = f"ended well but reported no {wanted}; it reported: {shown}"
+    if len(reported) > _SHOWN_NAMES:
+        text += ", ..."
     if unmatched:
         text += "; no line of its output matches " + ", ".join(repr(one) for one in unmatched)
     return text

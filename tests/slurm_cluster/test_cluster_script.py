@@ -123,15 +123,20 @@ def test_jobs_of_one_test_do_not_reach_the_next(slurm_cluster: Cluster) -> None:
     assert slurm_cluster.jobs() == []
 
 
-def test_a_killed_controller_is_started_again_and_knows_its_jobs(slurm_cluster: Cluster) -> None:
+def test_a_controller_that_left_is_started_again_and_knows_its_jobs(
+    slurm_cluster: Cluster,
+) -> None:
     job = slurm_cluster.output(["sbatch", "--parsable", "--hold", "--wrap=true"])
-    os.kill(int(processes(slurm_cluster.dir)["slurmctld"]), signal.SIGKILL)
-    slurm_cluster.wait_until(
-        lambda: script("status", str(slurm_cluster.dir)).returncode == 1, what="status sees it"
-    )
+    controller = int(processes(slurm_cluster.dir)["slurmctld"])
+    # Killed outright it would lose what it has not saved yet, as a real one does.
+    os.kill(controller, signal.SIGTERM)
+    slurm_cluster.wait_until(lambda: has_ended(controller), what="the controller has ended")
+    status = script("status", str(slurm_cluster.dir))
 
     assert script("start", str(slurm_cluster.dir)).returncode == 0
 
+    assert status.returncode == 1
+    assert "slurmctld  DOWN" in status.stdout
     assert [job] == slurm_cluster.jobs()
 
 

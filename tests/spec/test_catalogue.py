@@ -45,7 +45,7 @@ def test_code_is_the_one_of_the_catalogue(name: str, text: str, expected: str) -
         problems = loads_spec(text).problems
     except SpecErrors as errors:
         problems = errors.problems
-    assert [problem.code for problem in problems] == [name.split()[0]]
+    assert [problem.code for problem in problems] == [name.split(maxsplit=1)[0]]
 
 
 def test_every_code_in_the_source_has_an_explanation() -> None:

@@ -1,0 +1,76 @@
+"""``slurmtune best``: the best config so far."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated, Any
+
+import typer
+
+from slurmtune.cli import output, study, summary, text
+from slurmtune.cli.options import JsonOption, StudyArgument
+from slurmtune.errors import StudyNotFoundError
+from slurmtune.store.layout import StudyLayout
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="best")(best)
+
+
+def best(
+    name: StudyArgument = None,
+    *,
+    args: Annotated[
+        bool, typer.Option("--args", help="Print it as arguments for your command line.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show the best trial of the highest rung that has results.
+
+    \b
+    Examples
+      slurmtune best
+      python train.py $(slurmtune best --args)
+      slurmtune best --json | jq .params.lr
+    """
+    layout = study.find(name)
+    overview = study.overview_of(layout)
+    found = overview["best"]
+    if found is None:
+        raise StudyNotFoundError(_nothing_yet(overview, layout))
+    if json:
+        output.say_json({**found, "study": overview["study"], "dir": layout.root})
+    elif args:
+        output.say(shlex.join(arguments(layout, found["params"])))
+    else:
+        output.say(summary.best_text(overview, layout))
+        _warn_of_lower_rung(overview)
+
+
+def arguments(layout: StudyLayout, config: dict[str, Any]) -> list[str]:
+    """Return the config as the study passes it to its program; as ``--name=value`` by default."""
+    from slurmtune.worker.command import build_argv
+
+    style = study.identity(layout).get("spec", {}).get("run", {}).get("args", "gnu")
+    style = style if style in {"gnu", "hydra"} else "gnu"
+    return build_argv([""], shell=False, args=style, config=config, context={})[1:]
+
+
+def _nothing_yet(overview: study.Overview, layout: StudyLayout) -> str:
+    failed = overview["trials"]["failed"]
+    if failed:
+        return (
+            f"{study.name(layout)} has no result yet: {text.plural(failed, 'trial')} failed. "
+            "Look at  slurmtune trials --state failed"
+        )
+    return f"{study.name(layout)} has no result yet; look at  slurmtune status"
+
+
+def _warn_of_lower_rung(overview: study.Overview) -> None:
+    found = overview["best"]
+    if found["top_resource"] != found["resource"]:
+        output.complain(
+            f"note: nothing has finished {text.resource(found['top_resource'])} "
+            f"{text.many(overview['resource'])} yet"
+        )

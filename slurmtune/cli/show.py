@@ -1,0 +1,207 @@
+"""``slurmtune show TRIAL``: everything about one trial."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slurmtune.cli import output, study, text, trials
+from slurmtune.cli.options import JsonOption, parse_trial, study_and_trial
+from slurmtune.core.ids import trial_id
+from slurmtune.core.objective import ranking_key
+from slurmtune.core.trial import AttemptState, Outcome, TrialState
+from slurmtune.errors import UsageError
+from slurmtune.store.layout import StudyLayout
+
+if TYPE_CHECKING:
+    from slurmtune.core.record import AttemptRecord, TrialRecord
+    from slurmtune.core.study import Study
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="show")(show)
+
+
+def show(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STUDY] TRIAL", help="Such as t0017 or 17.", show_default=False),
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Show one trial: its values, its attempts, its files, the command to repeat it.
+
+    \b
+    Examples
+      slurmtune show t0017
+      slurmtune show runs/asha 17 --json
+    """
+    name, wanted = study_and_trial(words)
+    if wanted is None:
+        raise UsageError("which trial? Such as  slurmtune show t0017")
+    number, _ = parse_trial(wanted)
+    layout = study.find(name)
+    whole = study.read_study(layout)
+    study.must_exist(whole, number)
+    trial = whole.trials[number]
+    identity = study.identity(layout)
+    if json:
+        output.say_json(_data(whole, trial, layout, identity))
+        return
+    word = str((identity.get("spec", {}).get("fidelity") or {}).get("resource", ""))
+    lines = [_headline(whole, trial, word), _config(whole, trial)]
+    if trial.attempts:
+        lines += ["", _attempts(whole, trial, word)]
+    cause = trial.attempts[-1].cause if trial.attempts else ""
+    if cause:
+        lines.append(text.wrap(text.printable(cause), first="cause   ", rest=" " * 8))
+    lines += ["", f"files   {text.short_path(layout.trial(number))}"]
+    if trial.checkpoint:
+        lines.append(f"ckpt    {text.short_path(layout.checkpoint(number, trial.checkpoint))}")
+    lines.append(f"again   {shlex.join(command_of(identity, layout, trial))}")
+    output.say("\n".join(lines))
+
+
+def command_of(identity: dict[str, Any], layout: StudyLayout, trial: TrialRecord) -> list[str]:
+    """Return the argument list of the newest attempt of a trial, as its slot builds it."""
+    from slurmtune.worker.command import build_argv
+
+    spec = identity.get("spec", {})
+    run = spec.get("run", {})
+    attempt = trial.last_attempt
+    args = run.get("args", "gnu")
+    named = attempt.id if attempt is not None else f"{trial_id(trial.number)}.r0.a1"
+    ends = attempt is not None and attempt.end is not None
+    context = {
+        "start": "" if attempt is None else text.resource(attempt.start),
+        "end": text.resource(attempt.end) if attempt is not None and ends else "",
+        "resource": str((spec.get("fidelity") or {}).get("resource", "")),
+        "config": layout.config(named),
+        "trial": trial_id(trial.number),
+        "rung": str(trial.target_rung),
+    }
+    if run.get("function"):
+        return ["python", "-m", "slurmtune.worker.call", str(run["function"])]
+    return build_argv(
+        run.get("command") or "",
+        shell=False,
+        args=args if args in {"gnu", "hydra", "json", "none"} else {"template": args},
+        config=trial.config,
+        context=context,
+    )
+
+
+def _headline(whole: Study, trial: TrialRecord, word: str) -> str:
+    attempt = trial.last_attempt
+    parts = [output.paint(trial_id(trial.number), "accent")]
+    promotions = len({one.rung for one in trial.attempts}) - 1
+    state = trials.row(whole, trial)["state"]
+    if promotions > 0:
+        parts.append(f"promoted {promotions} time{'s' if promotions > 1 else ''}; now {state}")
+    else:
+        parts.append(state)
+    if attempt is not None and attempt.is_live:
+        span = ""
+        if attempt.end is not None and word:
+            span = f" ({text.resource(attempt.start)} -> {text.resource(attempt.end)} {text.many(word)})"
+        place = f", job {attempt.job} on {attempt.host}" if attempt.job else ""
+        parts.append(f"at rung {attempt.rung}{span}{place}")
+    return "   ".join(parts[:1] + [" ".join(parts[1:])])
+
+
+def _config(whole: Study, trial: TrialRecord) -> str:
+    drawn = f"drawn by {trial.origin} (trial {trial.number} of {whole.limits.trials})"
+    return text.wrap(f"{text.params(trial.config)}    {drawn}", first="", rest="")
+
+
+def _attempts(whole: Study, trial: TrialRecord, word: str) -> str:
+    metric = whole.settings.objective.metric
+    rows = [["rung", text.many(word), "job", "node", "waited", "ran", metric, "ended"]]
+    rows += [_attempt_row(whole, trial, attempt) for attempt in trial.attempts]
+    if not word:
+        rows = [[*row[:1], *row[2:]] for row in rows]
+    align = "<<" if not word else "><<"
+    return text.table(rows, (">" + align[-2:] + ">>><") if not word else (">" + align + ">>><"))
+
+
+def _attempt_row(whole: Study, trial: TrialRecord, attempt: AttemptRecord) -> list[str]:
+    waited, ran = "-", "-"
+    if attempt.started_time is not None:
+        waited = text.stopwatch(attempt.started_time - attempt.queued_time)
+        ran = text.stopwatch(attempt.seconds) if attempt.seconds else "-"
+    return [
+        str(attempt.rung),
+        text.resource(attempt.end),
+        attempt.job or "-",
+        text.printable(attempt.host) or "-",
+        waited,
+        ran,
+        text.metric(attempt.value),
+        _ended(whole, trial, attempt),
+    ]
+
+
+def _ended(whole: Study, trial: TrialRecord, attempt: AttemptRecord) -> str:
+    if attempt.state is not AttemptState.ENDED:
+        if attempt.state is AttemptState.RUNNING:
+            reached = "" if attempt.resource is None else f", at {text.resource(attempt.resource)}"
+            return f"running{reached}"
+        return "waiting"
+    if attempt.outcome is not Outcome.SUCCEEDED:
+        code = "" if attempt.exit_code is None else f", exit code {attempt.exit_code}"
+        words = "" if attempt.outcome is None else attempt.outcome.value.lower().replace("_", " ")
+        return f"{words}{code}"
+    rank, of = rank_at(whole, trial.number, attempt.rung)
+    words = "ok" if rank is None else f"ok, {text.ordinal(rank)} of {of}"
+    is_promoted = any(one.rung > attempt.rung for one in trial.attempts)
+    return f"{words}, promoted" if is_promoted else words
+
+
+def rank_at(whole: Study, number: int, rung: int) -> tuple[int | None, int]:
+    """Return the rank of a trial among all results at a rung, and how many there are."""
+    loss = whole.settings.objective.loss
+    found = sorted(
+        (ranking_key(loss(trial.values[rung]), 0, trial.number), trial.number)
+        for trial in whole.trials
+        if rung in trial.values and trial.state is not TrialState.FAILED
+    )
+    order = [one for _, one in found]
+    return (order.index(number) + 1 if number in order else None), len(order)
+
+
+def _data(
+    whole: Study, trial: TrialRecord, layout: StudyLayout, identity: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        **trials.row(whole, trial),
+        "dir": layout.trial(trial.number),
+        "command": command_of(identity, layout, trial),
+        "attempts": [
+            {
+                "attempt": attempt.id,
+                "rung": attempt.rung,
+                "start": attempt.start,
+                "end": attempt.end,
+                "state": attempt.state.value,
+                "outcome": None if attempt.outcome is None else attempt.outcome.value,
+                "exit_code": attempt.exit_code,
+                "job": attempt.job,
+                "node": attempt.host,
+                "queued": text.iso_utc(attempt.queued_time),
+                "started": text.iso_utc(attempt.started_time),
+                "ended": text.iso_utc(attempt.ended_time),
+                "seconds": attempt.seconds,
+                "resource": attempt.resource,
+                "value": attempt.value,
+                "cause": attempt.cause,
+                "tail": list(attempt.tail),
+                "output": os.path.join(layout.attempt(attempt.id), "output.log"),
+            }
+            for attempt in trial.attempts
+        ],
+    }

@@ -1,0 +1,275 @@
+"""``slurmtune status``: where a study stands, from what its driver published last.
+
+It never replays the journal and never asks Slurm, so it is quick for any number of trials and of
+people who watch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from slurmtune.analysis import record
+from slurmtune.cli import output, study, summary, text
+from slurmtune.cli.options import JsonOption, StudyArgument
+from slurmtune.errors import StudyNotFoundError
+from slurmtune.slurm.reason import plain_reason
+from slurmtune.store.layout import StudyLayout
+
+_DONE, _RUNNING, _WAITING, _PAUSED, _FAILED = 0, 10, 11, 12, 1
+_LEAST_WATCH_SECONDS = 1.0
+_LABEL = 7
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="status")(status)
+
+
+def status(
+    name: StudyArgument = None,
+    *,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch",
+            metavar="SECONDS",
+            help="Show it again and again, such as every 30 s.",
+            show_default=False,
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="One line for every study below ./runs.")
+    ] = False,
+    exit_code: Annotated[
+        bool,
+        typer.Option(
+            "--exit-code", help="Exit with 0 done, 10 running, 11 waiting, 12 paused, 1 failed."
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show where a study stands: rungs, queue, best trial, time left.
+
+    \b
+    Examples
+      slurmtune status
+      slurmtune status --watch 30
+      slurmtune status --json | jq .best.params
+      until slurmtune status --exit-code >/dev/null; do sleep 600; done
+    """
+    if everything:
+        _show_all(json=json)
+        return
+    layout = study.find(name)
+    while True:
+        overview = study.overview_of(layout)
+        if json:
+            output.say_json(study.overview_json(overview))
+        elif watch is None:
+            output.say(render(overview, layout))
+        else:
+            _redraw(render(overview, layout))
+        if watch is None or not is_going_on(overview):
+            break
+        time.sleep(max(watch, _LEAST_WATCH_SECONDS))
+    if exit_code:
+        raise typer.Exit(code_of(overview))
+
+
+def is_going_on(overview: study.Overview) -> bool:
+    """Tell whether something may still change."""
+    return bool(overview["driver"]["alive"])
+
+
+def code_of(overview: study.Overview) -> int:
+    """Return the exit code that tells scripts how a study stands."""
+    state = overview["state"]
+    if state == "done":
+        return _DONE
+    if state == "failed":
+        return _FAILED
+    if state in {"paused", "stopped"}:
+        return _PAUSED
+    return _RUNNING if _running(overview) else _WAITING
+
+
+def render(overview: study.Overview, layout: StudyLayout) -> str:
+    """Return the status as text of at most 80 columns (paths may be longer)."""
+    parts = [_headline(overview, layout)]
+    if overview["state"] == "paused":
+        reason = text.printable(str(overview["reason"])) or "no reason is recorded"
+        parts.append(text.wrap(reason, first="paused ", rest=" " * _LABEL))
+    parts += ["", _rungs(overview), ""]
+    parts += _queue(overview)
+    parts += _use(overview)
+    parts += _best(overview)
+    parts += _left(overview)
+    parts += _notes(overview)
+    return "\n".join(parts).rstrip("\n")
+
+
+def _headline(overview: study.Overview, layout: StudyLayout) -> str:
+    # While a driver lives time goes on; otherwise the overview is as old as its end.
+    until = time.time() if overview["driver"]["alive"] else overview["time"]
+    lasted = text.stopwatch(until - overview["opened"])
+    state = f"{overview['state']} {lasted}"
+    path = text.short_path(layout.root)
+    first = f"{overview['study']}   {state}"
+    driver, is_bad = _driver(overview)
+    if is_bad:
+        line = f"{first}   {path}\n{output.paint(driver, 'red')}"
+        return f"{line}   continue: {study.command_to_continue(layout)}"
+    line = f"{first}   {driver}" if driver else first
+    return f"{line}   {path}" if len(line) + 3 + len(path) <= text.WIDTH else f"{line}\n{path}"
+
+
+def _driver(overview: study.Overview) -> tuple[str, bool]:
+    """Return what to say about the driver, and whether the user should do something."""
+    driver = overview["driver"]
+    ago = text.duration(time.time() - driver["beat"])
+    if driver["alive"]:
+        return f"driver ok ({driver['host']}, pid {driver['pid']}, {ago} ago)", False
+    if overview["state"] in {"done", "failed"}:
+        return f"ended {ago} ago", False
+    if not driver["host"]:
+        return "no driver", True
+    how = "left" if driver["released"] else "died"
+    return f"driver {how} {ago} ago ({driver['host']}, pid {driver['pid']})", True
+
+
+def _rungs(overview: study.Overview) -> str:
+    rows = overview["rungs"]
+    has_resource = any(row["resource"] is not None for row in rows) and overview["resource"]
+    heads = ["rung", text.many(overview["resource"]), "waiting", "running", "done", "promoted"]
+    heads += ["failed", f"best {overview['metric']}"]
+    cells = [heads]
+    for row in rows:
+        is_top = row is rows[-1]
+        cells.append(
+            [
+                str(row["rung"]),
+                text.resource(row["resource"]),
+                str(row["waiting"]),
+                str(row["running"]),
+                str(row["done"]),
+                "-" if is_top else str(row["promoted"]),
+                str(row["failed"]),
+                text.metric(row["best"]),
+            ]
+        )
+    kept = [i for i in range(len(heads)) if (i != 1 or has_resource) and (i != 5 or len(rows) > 1)]
+    return text.table([[line[i] for i in kept] for line in cells], ">" * len(kept), indent="  ")
+
+
+def _queue(overview: study.Overview) -> list[str]:
+    lines = []
+    for group in overview["queue"]:
+        count, reason = group["jobs"], text.printable(str(group["reason"]))
+        words = plain_reason(reason) if reason else "no reason is known yet"
+        verb = "waits" if count == 1 else "wait"
+        told = f'{count} {verb} for "{reason}": {words}' if words != reason else f"{count}: {words}"
+        if not reason:
+            told = f"{count} {verb}: {words}"
+        if group["start"] is not None:
+            told += f"; start about {text.about(group['start'], time.time())}"
+        lines.append(_entry("queue" if not lines else "", told))
+    if lines and not _running(overview) and not overview["trials"]["finished"]:
+        waited = text.duration(time.time() - overview["opened"])
+        jobs = text.plural(overview["slots"]["waiting"], "job")
+        verb = "waits" if overview["slots"]["waiting"] == 1 else "wait"
+        lines.insert(0, f"nothing has started yet: {jobs} {verb} {waited} so far")
+    return lines
+
+
+def _use(overview: study.Overview) -> list[str]:
+    slots, gpus = overview["slots"]["running"], overview["gpus_now"]
+    hours = overview["gpu_hours"]
+    words = [f"{text.plural(slots, 'slot')} now"]
+    if gpus:
+        words[0] = f"{text.plural(gpus, 'GPU')} now"
+    if hours["used"] or hours["limit"]:
+        used = f"{hours['used']:.1f}"
+        limit = hours["limit"]
+        told = f"{used} of at most {limit:g} GPU-h" if limit is not None else f"{used} GPU-h"
+        if hours["retried"] >= 0.05:
+            told += f" ({hours['retried']:.1f} in attempts that failed)"
+        words.append(told)
+    return [_entry("use", "; ".join(words))]
+
+
+def _best(overview: study.Overview) -> list[str]:
+    best = overview["best"]
+    if best is None:
+        return []
+    values = "  ".join(f"{name} {text.metric(v)}" for name, v in best["values"].items())
+    where = summary.at_resource(overview, best["resource"], None)
+    return [_entry("best", f"{best['trial']}  {values}{where}    {text.params(best['params'])}")]
+
+
+def _left(overview: study.Overview) -> list[str]:
+    trials = overview["trials"]
+    done = f"{trials['started']} of {text.plural(trials['total'], 'trial')} started"
+    seconds = overview["eta_seconds"]
+    if overview["state"] in {"done", "failed"}:
+        return [_entry("trials", summary.counts(overview))]
+    if seconds is None or not overview["driver"]["alive"]:
+        return [_entry("left", f"not known yet ({done})")]
+    return [_entry("left", f"about {text.duration(seconds)} ({done})")]
+
+
+def _notes(overview: study.Overview) -> list[str]:
+    lines = []
+    for failure in overview["failures"]:
+        cause = text.printable(failure["cause"] or str(failure["outcome"]))
+        words = f"{failure['trial']} failed: {cause}"
+        more = f"slurmtune logs {failure['trial']}"
+        room = text.WIDTH - _LABEL - len(more) - 2
+        lines.append(_entry("note", f"{text.cut(words, room):<{room}}  {more}"))
+    return lines
+
+
+def _entry(label: str, words: str) -> str:
+    return text.wrap(words, first=f"{label:<{_LABEL}}", rest=" " * _LABEL)
+
+
+def _running(overview: study.Overview) -> int:
+    return int(overview["slots"]["running"]) + sum(row["running"] for row in overview["rungs"])
+
+
+def _redraw(shown: str) -> None:
+    # Home, then every line with the rest of it erased, then everything below.
+    if study.is_watched():
+        body = shown.replace("\n", "\x1b[K\n")
+        output.say(f"\x1b[H{body}\x1b[K\x1b[J")
+    else:
+        output.say(f"{text.iso_local(time.time())}\n{shown}\n")
+
+
+def _show_all(*, json: bool) -> None:
+    layouts = record.list_studies(".")
+    if not layouts:
+        raise StudyNotFoundError("no study below ./runs")
+    overviews = [(layout, study.overview_of(layout)) for layout in layouts]
+    if json:
+        output.say_json([study.overview_json(overview) for _, overview in overviews])
+        return
+    rows: list[Sequence[str]] = [("study", "state", "trials", "failed", "best", "driver")]
+    rows += [_one_line(overview) for _, overview in overviews]
+    output.say(text.table(rows, "<<>>><"))
+
+
+def _one_line(overview: dict[str, Any]) -> Sequence[str]:
+    trials, best = overview["trials"], overview["best"]
+    value = "-" if best is None else text.metric(next(iter(best["values"].values())))
+    return (
+        overview["study"],
+        overview["state"],
+        f"{trials['finished']}/{trials['total']}",
+        str(trials["failed"]),
+        value,
+        _driver(overview)[0],
+    )

@@ -1,0 +1,155 @@
+"""``slurmtune stop [TRIAL]``: end a study or one trial; results and checkpoints stay.
+
+A living driver does it. Where there is none the slots are ended from here; the journal needs no
+record of that, since the next driver sees that they are gone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slurmtune.analysis import record
+from slurmtune.cli import output, study, text
+from slurmtune.cli.options import JsonOption, YesOption, parse_trial, study_and_trial
+from slurmtune.core.ids import trial_id
+from slurmtune.store import fs
+from slurmtune.store.layout import StudyLayout
+
+if TYPE_CHECKING:
+    from slurmtune.backends.base import Backend
+    from slurmtune.core.study import Study
+
+_ANSWER_SECONDS = 20.0
+"""How long a driver may take to obey: it may be waiting for sbatch."""
+_LOCAL_PATIENCE_SECONDS = 10.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="stop")(stop)
+
+
+def stop(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY] [TRIAL]",
+            help="A trial such as t0017; left out: the whole study.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Stop a study, or one trial of it. Checkpoints and results stay.
+
+    \b
+    Examples
+      slurmtune stop                all of it, asks first
+      slurmtune stop asha --yes
+      slurmtune stop t0017          this trial for good, the study goes on
+    """
+    name, wanted = study_and_trial(words)
+    layout = study.find(name)
+    if wanted is not None:
+        done = _stop_trial(layout, parse_trial(wanted)[0])
+    else:
+        done = _stop_study(layout, yes=yes)
+    if json:
+        output.say_json({"study": study.name(layout), "trial": wanted, "done": done})
+    else:
+        output.say(done)
+
+
+def _stop_trial(layout: StudyLayout, number: int) -> str:
+    study.must_exist(study.read_study(layout), number)
+    record.request_stop(layout, number)
+    if not study.driver_state(layout).alive:
+        return f"no driver runs: {trial_id(number)} is stopped at the next launch"
+    if _is_obeyed(layout):
+        return f"{trial_id(number)} is stopped"
+    return f"{trial_id(number)} will be stopped: the driver is busy, or does not answer"
+
+
+def _stop_study(layout: StudyLayout, *, yes: bool) -> str:
+    overview = study.overview_of(layout)
+    waiting, running = overview["slots"]["waiting"], overview["slots"]["running"]
+    jobs = f"{waiting} waiting and {running} running jobs"
+    name = study.name(layout)
+    is_driven = study.driver_state(layout).alive
+    whole = None if is_driven else study.read_study(layout)
+    if whole is not None:
+        if not whole.fleet.live_arrays:
+            return f"{name}: nothing runs and nothing waits"
+        jobs = f"up to {text.plural(_live(whole), 'job')}"
+    if not output.ask(f"{name}: cancel {jobs}? Checkpoints stay.", yes=yes):
+        return "nothing was stopped"
+    if whole is not None:
+        _cancel_slots(layout, whole, overview)
+        done = "cancelled its jobs"
+    else:
+        record.request_stop(layout, None)
+        done = f"cancelled {jobs}" if _is_obeyed(layout) else "asked the driver to stop"
+    kept = text.plural(sum(row["done"] for row in overview["rungs"]), "result")
+    return f"{name}: {done}. {kept} kept.   continue: {study.command_to_continue(layout)}"
+
+
+def _live(whole: Study) -> int:
+    return sum(array.live for array in whole.fleet.live_arrays.values())
+
+
+def _is_obeyed(layout: StudyLayout) -> bool:
+    """Wait until the driver has taken all commands; tell whether it did."""
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        names = fs.list_dir(layout.control)
+        if not any(name.endswith(".json") for name in names):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _cancel_slots(layout: StudyLayout, whole: Study, overview: study.Overview) -> None:
+    """End all slots of a study that nobody drives."""
+    from slurmtune.backends.base import ArraySpec
+    from slurmtune.core.request import ResourceRequest
+
+    # The local backend's name of a job is the token itself.
+    is_local = overview["backend"] == "local" or any(
+        array.job == token for token, array in whole.fleet.live_arrays.items()
+    )
+    backend = _backend(layout, is_local=is_local)
+    for token, array in whole.fleet.live_arrays.items():
+        spec = ArraySpec(
+            token=token,
+            request=ResourceRequest(name=array.resource_class),
+            size=array.size,
+            manifest_sha256="",
+        )
+        if array.job:
+            backend.adopt(spec, array.job)
+        backend.cancel(token)
+    if backend.name == "local":
+        deadline = time.monotonic() + _LOCAL_PATIENCE_SECONDS
+        # The backend kills, after a while, what does not leave; and a poll would start what waits,
+        # were it not cancelled.
+        while backend.poll() and time.monotonic() < deadline:
+            time.sleep(0.2)
+    backend.close()
+
+
+def _backend(layout: StudyLayout, *, is_local: bool) -> Backend:
+    if is_local:
+        from slurmtune.backends.local import LocalBackend
+
+        return LocalBackend(layout, slots=os.cpu_count() or 1)
+    from slurmtune.backends.slurm import SlurmBackend
+    from slurmtune.driver.clock import SystemClock
+
+    return SlurmBackend(layout.root, layout, [sys.executable], clock=SystemClock())

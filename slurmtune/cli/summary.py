@@ -1,0 +1,87 @@
+"""The best trial and the end of a study in words: the same text for ``best`` and ``launch``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from slurmtune.cli import output, text
+from slurmtune.cli.study import Overview
+from slurmtune.core.ids import parse_trial_id
+from slurmtune.core.trial import TrialState
+from slurmtune.store.layout import StudyLayout
+
+if TYPE_CHECKING:
+    from slurmtune.core.study import Study
+
+
+def best_headline(overview: Overview) -> str:
+    """Return ``t00033   val_loss 0.1873 at 27 of 27 epochs``; only for an overview with a best."""
+    best = overview["best"]
+    values = "  ".join(f"{name} {text.metric(v)}" for name, v in best["values"].items())
+    words = f"{output.paint(best['trial'], 'accent')}   {output.paint(values, 'bold')}"
+    return words + at_resource(overview, best["resource"], best["top_resource"])
+
+
+def best_text(overview: Overview, layout: StudyLayout) -> str:
+    """Return the best trial: value, config, where its checkpoint is."""
+    best = overview["best"]
+    entries = {name: text.value(item) for name, item in best["params"].items()}
+    if best.get("checkpoint"):
+        path = layout.checkpoint(parse_trial_id(best["trial"]), best["checkpoint"])
+        entries["ckpt"] = text.short_path(path)
+    width = max((len(name) for name in entries), default=0)
+    lines = [f"{name:<{width}}  {words}" for name, words in entries.items()]
+    return "\n".join([best_headline(overview), *lines])
+
+
+def at_resource(overview: Overview, resource: float | None, top: float | None) -> str:
+    """Return `` at 9 of 27 epochs``; empty when trials are not trained by a resource."""
+    word = overview["resource"]
+    if resource is None or not word:
+        return ""
+    of = "" if top is None or top == resource else f" of {text.resource(top)}"
+    return f" at {text.resource(resource)}{of} {word if (top or resource) == 1 else text.many(word)}"
+
+
+def counts(overview: Overview) -> str:
+    """Return ``81 of 81 trials, 80 good, 1 failed``."""
+    trials = overview["trials"]
+    words = f"{trials['started']} of {text.plural(trials['total'], 'trial')}, {trials['good']} good"
+    if trials["failed"]:
+        words += f", {trials['failed']} failed"
+    unfinished = trials["started"] - trials["finished"]
+    is_over = overview["state"] in {"done", "failed"}
+    return words if is_over or not unfinished else f"{words}, {unfinished} not at their end"
+
+
+def gpu_hours(overview: Overview) -> str:
+    """Return ``31.4 GPU-h``, or nothing when no GPUs were asked for."""
+    used = overview["gpu_hours"]["used"]
+    return f"{used:.1f} GPU-h" if used >= 0.05 else ""
+
+
+def commonest_causes(study: Study, most: int = 3) -> list[str]:
+    """Return the commonest causes of failed trials, each with its count."""
+    causes: Counter[str] = Counter()
+    for trial in study.trials:
+        attempt = trial.last_attempt
+        if trial.state is TrialState.FAILED and attempt is not None:
+            causes[text.printable(attempt.cause) or "no cause is known"] += 1
+    return [f"{count} x  {cause}" for cause, count in causes.most_common(most)]
+
+
+def end_reason(reason: str, overview: Mapping[str, Any]) -> str:
+    """Return why a study ended, in words."""
+    words = {
+        "done": "done",
+        "stopped": "stopped",
+        "paused": "paused",
+        "gpu_hours": "ended: stop.gpu_hours is used up",
+        "wall_time": "ended: stop.wall_time is over",
+        "target": "ended: stop.target is reached",
+        "stall": "ended: no better best since stop.stall trials",
+    }.get(reason, reason)
+    detail = text.printable(str(overview.get("reason") or ""))
+    return f"{words}: {detail}" if detail and reason == "paused" else words
