@@ -144,7 +144,11 @@ def read_space(tree: Tree) -> tuple[dict[str, HyperparameterSpec], list[Problem]
 
 def contains(parameter: HyperparameterSpec, value: Any) -> bool:
     """Tell whether the hyperparameter can have this value."""
-    return build_domain(parameter).contains(value)
+    try:
+        return build_domain(parameter).contains(value)
+    except ArithmeticError:
+        # A value that is out of all proportion to the domain's step.
+        return False
 
 
 def limits(parameter: HyperparameterSpec) -> tuple[float, float]:
@@ -648,7 +652,9 @@ def outside(parameter: HyperparameterSpec, value: Any) -> str:
     if not SIGNATURES[parameter.distribution].is_listed:
         low, high = limits(parameter)
         if low <= value <= high:
-            return f"{shown} is not a whole number"
+            step = number_text(parameter.arguments[-1])
+            is_stepped = SIGNATURES[parameter.distribution].is_stepped
+            return f"{shown} is not a {f'multiple of {step}' if is_stepped else 'whole number'}"
         return f"{shown} is outside {range_text}"
     return f"{shown} is not in {range_text}"
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from slurmtune.spec.domain import build_domain
 from slurmtune.spec.hyperparameter import SIGNATURES
 from slurmtune.spec.load import LoadedSpec, load_spec, loads_spec
 from slurmtune.spec.problem import SpecErrors
@@ -163,8 +164,34 @@ def test_any_text_never_crashes(text: str) -> None:
     ),
 )
 def test_any_numbers_of_any_distribution_never_crash(name: str, values: list[Any]) -> None:
-    text = SMALL.replace("uniform = [0, 1]", f"{name} = {toml_text(values)}")
-    outcome(text)
+    outcome(SMALL.replace("uniform = [0, 1]", f"{name} = {toml_text(values)}"))
+
+
+NUMBERS = [-5, -1, 0, 1, 2, 3, 0.1, 0.5, -0.1, 1e-5, 1e308, -1e308, 5e-324, 100, 1e17, 2**62]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=st.sampled_from([name for name, signature in SIGNATURES.items() if signature.labels]),
+    numbers=st.lists(st.sampled_from(NUMBERS), min_size=3, max_size=3),
+    default=st.sampled_from(NUMBERS),
+    clip=st.lists(st.sampled_from(NUMBERS), min_size=2, max_size=2),
+    kind=st.sampled_from(["int", "float", None]),
+)
+def test_distribution_that_loads_has_a_domain(
+    name: str, numbers: list[Any], default: Any, clip: list[Any], kind: str | None
+) -> None:
+    options = {"default": default, "clip": clip, "type": kind}
+    signature = SIGNATURES[name]
+    if not signature.is_normal:
+        del options["clip"]
+    if kind is None or not (signature.is_normal or signature.is_bounded):
+        del options["type"]
+    chosen = numbers[: len(signature.labels)]
+    parameter = {name: chosen, **options}
+    result = outcome(SMALL.replace("{ uniform = [0, 1] }", toml_text(parameter)))
+    if isinstance(result, LoadedSpec):
+        assert build_domain(result.spec.space["x"]).contains(default)
 
 
 SMALL = """[study]
