@@ -66,8 +66,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         "analysis",
         "errors",
     },
-    # `slurmtune report` is the worker's reporting for programs that are not Python.
-    "cli": {"spec", "driver", "store", "analysis", "core", "worker.report", "errors"},
+    # `slurmtune report` is the worker's reporting for programs that are not Python; `best --args` writes arguments
+    # as the worker does; `status` puts Slurm's reasons into words.
+    "cli": {
+        "spec",
+        "driver",
+        "store",
+        "analysis",
+        "core",
+        "slurm.reason",
+        "worker.report",
+        "worker.command",
+        "errors",
+    },
 }
 
 # A package -> the third-party packages that it may import; and modules that may import more than their package.
@@ -82,7 +93,6 @@ THIRD_PARTY: dict[str, set[str]] = {
 }
 THIRD_PARTY_OF_MODULE: dict[str, set[str]] = {
     "core.seeding": {"numpy"},
-    "store.lease": {"filelock"},
     "backends.slurm": {"submitit"},
     "backends.local": {"submitit"},
 }
@@ -115,7 +125,7 @@ FORBIDDEN_IMPORTS = {
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "read_pickle", "to_pickle"}
 
 # The only module that knows concrete backends, samplers and schedulers; testing ships contracts for them.
-COMPOSITION_ROOT = {"spec.build", "testing"}
+COMPOSITION_ROOT = {"spec.build", "spec.launching", "testing"}
 CONCRETE = {"backends", "samplers", "schedulers"}
 INTERFACES = {"backends.base"}
 

@@ -8,7 +8,7 @@ and the epoch is checked in between (`slurmtune.store.journal`).
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -141,6 +141,10 @@ class Driver:
     _tick_seconds: float = 0.0
     _dead_slots: int = 0
     _recent_seconds: list[float] = field(default_factory=list)
+    _recent_gaps: list[float] = field(default_factory=list)
+    """Time between the two looks that the end of each of these attempts lay between."""
+    _last_tick: float | None = None
+    _gap_seconds: float = 0.0
     _is_silent: bool = False
 
     # ---------------------------------------------------------------- life
@@ -156,6 +160,9 @@ class Driver:
             self.exchange.watch(attempt.id, offered=not running)
         for array in list(self.study.fleet.live_arrays.values()):
             self._adopt(array, now)
+        for trial in self.study.trials:
+            for attempt in trial.attempts:
+                self._note_slot(attempt.slot)
         repeated = self.study.open_actions()
         self._feed([StudyOpened(time=now, spec_sha256=spec_sha256, limits=limits)])
         self._carry_out(repeated)
@@ -181,6 +188,7 @@ class Driver:
                 self._say_farewell()
                 break
             self.clock.wait(self._tick_seconds)
+        self.journal.check_owner()
         self._look(self.clock.now(), force=True)
         self._save()
         self.files.beat(self.clock.now(), released=True)
@@ -204,18 +212,21 @@ class Driver:
     def tick(self) -> bool:
         """Look once at everything and act; tell whether anything happened."""
         now = self.clock.now()
+        self._gap_seconds = 0.0 if self._last_tick is None else now - self._last_tick
+        self._last_tick = now
         changed = self._feed(self.exchange.read(now))
         changed |= self._obey(now)
         changed |= self._poll(now)
         changed |= self._feed(self._overdue(now))
         changed |= self._feed(self._times_up(now))
         if self.settings.adaptive:
-            changed |= self._feed(
-                [CapacityChanged(time=now, attempts=self._wanted_capacity())]
-            )
+            # No sign of life outside: it must not shorten the next wait.
+            self._feed([CapacityChanged(time=now, attempts=self._wanted_capacity())])
         changed |= self._submit(now)
         self._look(now)
         if now >= self._next_beat:
+            # A driver that was replaced must not put its name into the lease of the new one.
+            self.journal.check_owner()
             self.files.beat(now)
             self._next_beat = now + _BEAT_SECONDS
         return changed
@@ -224,11 +235,11 @@ class Driver:
 
     def _feed(self, events: Iterable[Event]) -> bool:
         """Apply events, make them durable, check the epoch, carry out what follows."""
-        queue = list(events)
+        queue = deque(events)
         external: list[Action] = []
         changed = False
         while queue:
-            event = queue.pop(0)
+            event = queue.popleft()
             actions = self._apply(event)
             if actions is None:
                 continue
@@ -236,7 +247,8 @@ class Driver:
             for action in actions:
                 if isinstance(action, Propose):
                     # Drawing a config has no effect outside, so it need not wait for the disk.
-                    queue.append(self._propose(action.trial))
+                    # It goes first: a sampler sees what the journal holds before its answer.
+                    queue.appendleft(self._propose(action.trial))
                 else:
                     external.append(action)
         if changed:
@@ -265,14 +277,21 @@ class Driver:
     def _note(self, event: Event) -> None:
         """Keep what the loop itself needs to remember of an event."""
         if isinstance(event, AttemptClaimed):
-            key, restart = slot_key(event.slot), int(event.slot.rpartition(".")[2])
-            self._restarts[key] = max(restart, self._restarts.get(key, 0))
+            self._note_slot(event.slot)
             self._dead_slots = 0
         elif isinstance(event, AttemptEnded):
             self._suspects.pop(event.attempt, None)
             self.exchange.forget(event.attempt)
             if event.outcome is Outcome.SUCCEEDED:
                 self._recent_seconds = [*self._recent_seconds[1 - _RECENT :], event.seconds]
+                self._recent_gaps = [*self._recent_gaps[1 - _RECENT :], self._gap_seconds]
+
+    def _note_slot(self, slot: str) -> None:
+        """Remember the newest incarnation of a slot that claimed something."""
+        restart = int(slot.rpartition(".")[2] or 0)
+        if restart:
+            key = slot_key(slot)
+            self._restarts[key] = max(restart, self._restarts.get(key, 0))
 
     def _propose(self, trial: int) -> Event:
         now = self.clock.now()
@@ -334,9 +353,11 @@ class Driver:
         if not self.settings.adaptive or not self._recent_seconds:
             return parallel
         mean = max(sum(self._recent_seconds) / len(self._recent_seconds), 0.05)
-        blind = 2 * max(self._tick_seconds, self.settings.shortest_tick_seconds) + 0.2
-        ahead = min(parallel, parallel * blind / mean)
-        # In powers of two, so that the capacity changes seldom.
+        gap = sum(self._recent_gaps) / len(self._recent_gaps)
+        ahead = min(parallel, parallel * (2 * gap + 0.2) / mean)
+        now_ahead = max(0, self.study.capacity - parallel)
+        if now_ahead / 4 < ahead <= now_ahead:
+            return self.study.capacity  # a little too much costs less than a capacity that swings
         return parallel + (0 if ahead < 0.5 else min(parallel, 1 << (ceil(ahead) - 1).bit_length()))
 
     # ---------------------------------------------------------------- the backend's slots
@@ -354,6 +375,7 @@ class Driver:
             self._is_silent = False
             self.observer.message(f"{self.backend.name} answers again")
         events: list[Event] = []
+        waiting: dict[SlotKey, bool] = {}
         for status in statuses:
             key = SlotKey(status.token, status.index)
             before = self._slots.get(key)
@@ -361,13 +383,10 @@ class Driver:
                 self._slots.pop(key, None)
                 events.append(self._slot_ended(status, key, now))
                 continue
-            if (
-                before is not None
-                and before.state is SlotState.RUNNING
-                and status.state is SlotState.PENDING
-            ):
-                self._suspect_slot(key, now, Outcome.PREEMPTED, "Slurm requeued its slot")
+            if status.state is SlotState.PENDING:
+                waiting[key] = before is not None and before.state is SlotState.RUNNING
             self._slots[key] = status
+        self._suspect_requeued(waiting, now)
         changed = self._feed(events)
         self._check_dead_slots()
         return changed
@@ -394,11 +413,21 @@ class Driver:
                 "/logs: is [env] right, and is the study's directory visible on the nodes?"
             )
 
-    def _suspect_slot(self, key: SlotKey, now: float, outcome: Outcome, reason: str) -> None:
-        for attempt in self.study.live.values():
-            if attempt.state is AttemptState.RUNNING and slot_key(attempt.slot) == key:
-                deadline = now + self.settings.grace_seconds
-                self._suspects.setdefault(attempt.id, _Suspect(deadline, outcome, reason))
+    def _suspect_requeued(self, waiting: Mapping[SlotKey, bool], now: float) -> None:
+        """Suspect what ran in slots that wait; the value tells whether the slot was seen to run.
+
+        Where it was not, an old answer of the backend may be the reason: what was claimed within
+        the grace is left alone.
+        """
+        grace = self.settings.grace_seconds
+        for attempt in self.study.live.values() if waiting else ():
+            if attempt.state is not AttemptState.RUNNING:
+                continue
+            ran = waiting.get(slot_key(attempt.slot))
+            is_old = now - (attempt.started_time or now) > grace
+            if ran is not None and (ran or is_old):
+                suspect = _Suspect(now + grace, Outcome.PREEMPTED, "Slurm requeued its slot")
+                self._suspects.setdefault(attempt.id, suspect)
 
     def _overdue(self, now: float) -> list[Event]:
         """Return the end of attempts whose slot has been gone for longer than the grace."""
@@ -470,7 +499,12 @@ class Driver:
             self.study.demand(), self.settings.parallel, reuse=self.settings.reuse
         )
         for name, count in missing.items():
-            size = self._allowed_size(count)
+            try:
+                size = self._allowed_size(count)
+            except BackendUnavailableError as error:
+                self._hear_nothing(error)
+                self._next_submit = now + _SETTLE_SECONDS
+                break
             if size > 0:
                 self._next_submit = now + self.backend.submit_interval_seconds
                 changed |= self._submit_array(name, size, now)
@@ -497,6 +531,7 @@ class Driver:
 
     def _try_submission(self, submission: _Submission, now: float) -> bool:
         spec = submission.array
+        self.journal.check_owner()
         try:
             job = self.backend.find(spec.token) if submission.look_first else None
             if job is not None:

@@ -111,6 +111,11 @@ class Checker:
         if not self.is_sound("space") and self.tree.get(("space",)) is None:
             return
         for name in dict.fromkeys(_PLACEHOLDER.findall(text)):
+            if name in self.spec.space and self.spec.space[name].when:
+                message = f"{{{name}}} has no value while its condition does not hold"
+                fix = f"read {name} from the config instead, or leave its 'when' out"
+                warning = Severity.WARNING
+                yield self.tree.problem("R19", message, path, fix=fix, severity=warning)
             if name in self.names or name in PLACEHOLDERS:
                 continue
             guess = did_you_mean(name, self.names)

@@ -217,6 +217,10 @@ EXPLANATIONS: Mapping[str, str] = {
         "A command is split into words as a shell would: quotes come in pairs. A list of "
         "words needs no quotes."
     ),
+    "R19": (
+        "A hyperparameter with a `when` is absent from some configs, and so is the text for its "
+        "placeholder. The file {config} holds just what is there."
+    ),
     "I1": (
         'include = ["cluster.toml"] at the top of a spec takes other files below it. Included '
         "files cannot include others."

@@ -175,13 +175,7 @@ def levels(parameter: HyperparameterSpec) -> tuple[Scalar, ...]:
 
 def is_enumerable(parameter: HyperparameterSpec) -> bool:
     """Tell whether a grid can hold every value of it."""
-    signature = SIGNATURES[parameter.distribution]
-    is_discrete = signature.is_whole or signature.is_stepped or parameter.type == "int"
-    if signature.is_bounded:
-        return is_discrete
-    if signature.is_normal:
-        return is_discrete and parameter.clip is not None
-    return True
+    return build_domain(parameter).size is not None
 
 
 def describe_limits(parameter: HyperparameterSpec) -> str:

@@ -47,6 +47,8 @@ class StudyLayout:
         """Folder of the library for the user's program."""
         self.library = os.path.join(self.lib, "slurmtune.zip")
         """What the user's program imports."""
+        self.commands = os.path.join(self.lib, "bin")
+        """What the user's program finds on its PATH."""
         self._offers = os.path.join(root, "offers")
         self._arrays = os.path.join(root, "arrays")
         self._trials = os.path.join(root, "trials")

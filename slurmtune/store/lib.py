@@ -30,6 +30,17 @@ _MODULES = (
     "store/manifest.py",
     "store/offer.py",
 )
+# What ``slurmtune`` means to a user's program: it need not have slurmtune installed, and one that
+# has must not mix it with the zip.
+_COMMAND = b"""#!/bin/sh
+if [ "${1-}" != report ]; then
+    echo "error: inside a trial there is only: slurmtune report NAME=NUMBER ..." >&2
+    exit 2
+fi
+shift
+[ -x "${SLURMTUNE_PYTHON-}" ] || SLURMTUNE_PYTHON=python3
+exec "$SLURMTUNE_PYTHON" -m slurmtune.worker.report "$@"
+"""
 # The earliest time that a zip can hold: the same files must give the same bytes.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -47,15 +58,16 @@ def build_library() -> bytes:
 
 
 def publish_library(layout: StudyLayout) -> str:
-    """Publish the zip if the study has none yet, and return its path.
+    """Publish the zip, and the command beside it, if the study has none yet; return its path.
 
     One that is there is never replaced: a running Python finds its modules in it by their offset.
 
     Raises:
         OSError: it could not be published.
     """
-    fs.make_dir(layout.lib)
+    fs.make_dir(layout.commands)
     if os.path.basename(layout.library) not in fs.list_dir(layout.lib):
+        fs.publish_file(os.path.join(layout.commands, "slurmtune"), _COMMAND, mode=0o700)
         fs.publish_once(layout.library, build_library())
     return layout.library
 

@@ -110,6 +110,7 @@ class StudyRig:
         seed: of the study.
         cluster_seed: of what the cluster draws.
         most_hours: virtual time after which a study counts as hanging.
+        woken: whether a driver that waits is woken by what it can see; a real one is not.
         loop: fields of `LoopSettings` that differ from the rig's.
     """
 
@@ -128,13 +129,16 @@ class StudyRig:
         seed: int = 0,
         cluster_seed: int = 1,
         most_hours: float = 2000.0,
+        woken: bool = True,
         **loop: Any,
     ) -> None:
         self._make_scheduler = scheduler or (lambda: Asha(levels, factor))
         self._settings = StudySettings(seed=seed, objective=Objective(METRIC))
         self.limits = Limits(**{"trials": trials, "gpus": {"c0": 1}, **(limits or {})})
         self.sampler: Sampler = sampler or HashSampler()
-        self.clock = BoundedClock(most_seconds=most_hours * _HOUR)
+        self.clock = BoundedClock(
+            most_seconds=most_hours * _HOUR, least_wait_seconds=0.0 if woken else _HOUR
+        )
         self.cluster = SimulatedCluster(
             self.clock,
             program=program or PowerLawCurves(),

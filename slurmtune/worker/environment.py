@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
 from slurmtune.worker.command import format_value
@@ -66,7 +67,7 @@ def program_environment(
     """Return the environment of the program.
 
     Variables ``SLURMTUNE_*`` of an outer trial do not leak in. ``library`` goes to the end of
-    ``PYTHONPATH``, so that it hides nothing.
+    ``PYTHONPATH``, so that it hides nothing; the command beside it is the first on ``PATH``.
     """
     result = {name: value for name, value in inherited.items() if not name.startswith(_PREFIX)}
     # Without it the output of a killed Python program would be lost, and parsed late.
@@ -75,6 +76,9 @@ def program_environment(
     if library:
         path = result.get("PYTHONPATH", "")
         result["PYTHONPATH"] = f"{path}{os.pathsep}{library}" if path else library
+        commands = os.path.join(os.path.dirname(library), "bin")
+        result["PATH"] = commands + os.pathsep + result.get("PATH", os.defpath)
+        result["SLURMTUNE_PYTHON"] = sys.executable
     for name, value in variables._asdict().items():
         result[_PREFIX + name.upper()] = value
     return result

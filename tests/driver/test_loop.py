@@ -11,7 +11,7 @@ import pytest
 
 from slurmtune.backends.base import ArraySpec, BackendLimits, SlotState, SlotStatus
 from slurmtune.backends.simulator import Constant, Exponential, Interval
-from slurmtune.core.events import AttemptEnded, AttemptReported, Config, Event
+from slurmtune.core.events import AttemptEnded, AttemptReported, Config, Event, StopRequested
 from slurmtune.core.ports import Decision, HistoryView, Scheduler
 from slurmtune.core.study import Study
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
@@ -562,9 +562,7 @@ def test_a_study_whose_driver_died_while_it_stopped_goes_on_at_the_next_launch()
     for _ in range(10):
         driver.tick()
         rig.clock.wait(20.0)
-    rig.files.waiting.append(Command(name="stop", verb="stop", trial=None))
-    driver.tick()
-    rig.files.waiting.clear()
+    driver._feed([StopRequested(time=rig.clock.now(), trial=None)])
 
     assert rig.run() == "done"
 
@@ -651,6 +649,7 @@ def test_offers_are_kept_ahead_when_attempts_are_shorter_than_a_look():
         program=PowerLawCurves(seconds=2.0),
         adaptive=True,
         longest_tick_seconds=2.0,
+        woken=False,
     )
 
     assert rig.run() == "done"
@@ -659,7 +658,9 @@ def test_offers_are_kept_ahead_when_attempts_are_shorter_than_a_look():
 
 
 def test_no_offer_is_kept_ahead_when_attempts_are_long():
-    rig = StudyRig(trials=40, slots=4, levels=(1, 3), adaptive=True, longest_tick_seconds=2.0)
+    rig = StudyRig(
+        trials=40, slots=4, levels=(1, 3), adaptive=True, longest_tick_seconds=2.0, woken=False
+    )
 
     assert rig.run() == "done"
 
@@ -677,11 +678,39 @@ def test_the_capacity_seldom_changes(seconds):
         adaptive=True,
         shortest_tick_seconds=0.25,
         longest_tick_seconds=5.0,
+        woken=False,
     )
 
     rig.run()
 
     assert len(capacities(rig)) < 30
+
+
+def test_waits_get_longer_while_nothing_happens_also_when_the_capacity_adapts():
+    rig = StudyRig(
+        trials=40,
+        slots=1,
+        scheduler=lambda: SingleRung(1),
+        program=PowerLawCurves(seconds=20.0),
+        adaptive=True,
+        shortest_tick_seconds=0.25,
+        longest_tick_seconds=5.0,
+        woken=False,
+    )
+    driver = rig.new_driver()
+    ticks = 0
+    poll = rig.cluster.backend.poll
+
+    def counting() -> Sequence[SlotStatus]:
+        nonlocal ticks
+        ticks += 1
+        return poll()
+
+    rig.cluster.backend.poll_seconds = 0.0
+    rig.cluster.backend.poll = counting  # type: ignore[method-assign]
+    rig.launch(driver)
+
+    assert ticks < 40 * 16
 
 
 # ------------------------------------------------------------------ an owner that lost its study

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import subprocess
 import sys
 import zipfile
@@ -98,3 +99,35 @@ def test_a_program_imports_it_alone_and_without_anything_heavy(layout: StudyLayo
     )
 
     assert done.stdout.splitlines() == [f"{layout.library}/slurmtune/__init__.py", "[]"]
+
+
+def test_a_program_without_slurmtune_reports_by_a_command(layout: StudyLayout, tmp_path: Path) -> None:
+    layout.create()
+    library = publish_library(layout)
+    metrics = tmp_path / "metrics.jsonl"
+    environment = {
+        "PATH": f"{layout.commands}:/usr/bin:/bin",
+        "PYTHONPATH": library,
+        "SLURMTUNE_PYTHON": sys.executable,
+        "SLURMTUNE_METRICS": str(metrics),
+        "SLURMTUNE_RESOURCE": "epoch",
+        "SLURMTUNE_OBJECTIVES": "loss",
+    }
+
+    subprocess.run(
+        ["sh", "-c", "slurmtune report epoch=3 loss=0.5"], env=environment, check=True, cwd=tmp_path
+    )
+
+    assert json.loads(metrics.read_text()) == {"epoch": 3, "loss": 0.5}
+
+
+def test_the_command_does_nothing_else(layout: StudyLayout) -> None:
+    layout.create()
+    publish_library(layout)
+
+    done = subprocess.run(
+        [f"{layout.commands}/slurmtune", "launch"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "slurmtune report" in done.stderr

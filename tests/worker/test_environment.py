@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -45,6 +46,13 @@ def test_variables_of_an_outer_trial_do_not_leak_in() -> None:
 def test_library_comes_after_the_users_own_path() -> None:
     assert environment({"PYTHONPATH": "/mine"})["PYTHONPATH"] == "/mine:/s/lib.zip"
     assert environment({})["PYTHONPATH"] == "/s/lib.zip"
+
+
+def test_the_command_of_the_library_is_found_first() -> None:
+    result = environment({"PATH": "/usr/bin"})
+
+    assert result["PATH"] == "/s/bin:/usr/bin"
+    assert result["SLURMTUNE_PYTHON"] == sys.executable
 
 
 def test_user_variables_win_over_inherited_ones() -> None:

@@ -1,0 +1,496 @@
+"""``slurmtune check``: whether a spec is right, what it will do and what it may cost."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slurmtune.cli import cluster, output, text
+from slurmtune.cli.options import (
+    AccountOption,
+    ConstraintOption,
+    ExcludeOption,
+    JsonOption,
+    NameOption,
+    PartitionOption,
+    QosOption,
+    SetOption,
+    SpecArgument,
+    TimeOption,
+    overrides,
+)
+from slurmtune.errors import SlurmtuneError, SpecError
+
+if TYPE_CHECKING:
+    from slurmtune.core.request import ResourceRequest
+    from slurmtune.space.space import Space
+    from slurmtune.spec.build import PlanRow
+    from slurmtune.spec.difference import Change
+    from slurmtune.spec.load import LoadedSpec
+
+_SHOWN = 8
+"""Hyperparameters that are shown without ``--all``."""
+_DRAWS = 3
+_CONSTRAINT_DRAWS = 2000
+_VALUES_WIDTH, _DRAW_WIDTH = 26, 9
+_LABEL = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A spec that is right, and what follows from it."""
+
+    loaded: LoadedSpec
+    space: Space
+    trials: int
+    plan: tuple[PlanRow, ...]
+    rung_classes: tuple[str, ...]
+    requests: Mapping[str, ResourceRequest]
+    directory: str
+    changes: Sequence[Change]
+    """Differences to the study of that name that exists."""
+    is_new: bool
+    warnings: tuple[str, ...]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command, and its other name."""
+    app.command(name="check")(check)
+    app.command(name="validate", hidden=True)(check)
+
+
+def check(
+    spec: SpecArgument = "spec.toml",
+    *,
+    set_: SetOption = None,
+    partition: PartitionOption = None,
+    account: AccountOption = None,
+    qos: QosOption = None,
+    time: TimeOption = None,
+    constraint: ConstraintOption = None,
+    exclude: ExcludeOption = None,
+    job_name: NameOption = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask Slurm nothing.")] = False,
+    sbatch: Annotated[
+        bool, typer.Option("--sbatch", help="Print the batch scripts and nothing else.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show every hyperparameter.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Let warnings count as errors.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Check a spec, show its plan and what it may cost. Nothing is submitted.
+
+    \b
+    Examples
+      slurmtune check spec.toml
+      slurmtune check spec.toml --offline -s search.trials=9
+      slurmtune check spec.toml --sbatch          the batch scripts
+      slurmtune check spec.toml --json            for editors and scripts
+    """
+    given = overrides(
+        set_,
+        partition=partition,
+        account=account,
+        qos=qos,
+        time=time,
+        constraint=constraint,
+        exclude=exclude,
+        job_name=job_name,
+    )
+    run(spec, given, offline=offline, sbatch=sbatch, everything=everything, strict=strict, json=json)
+
+
+def run(
+    spec: str,
+    given: Sequence[str],
+    *,
+    offline: bool = False,
+    sbatch: bool = False,
+    everything: bool = False,
+    strict: bool = False,
+    json: bool = False,
+) -> None:
+    """Check the spec and print what was asked for; ends with exit code 2 or 3 if it is wrong."""
+    try:
+        checked = examine(spec, given)
+    except SpecError as error:
+        if not json:
+            raise
+        problems = getattr(error, "problems", ())
+        found = [one.as_json() for one in problems] or [{"message": str(error)}]
+        output.say_json({"schema": "slurmtune.check/1", "ok": False, "problems": found})
+        raise typer.Exit(error.exit_code) from None
+    if sbatch:
+        _print_scripts(checked)
+        return
+    found_there = (
+        None
+        if offline
+        else cluster.examine(
+            checked.loaded, checked.requests, checked.rung_classes, _first_slots(checked)
+        )
+    )
+    if json:
+        output.say_json(_data(checked, found_there))
+    else:
+        _print(checked, found_there, everything=everything)
+    if found_there is not None and found_there.errors:
+        raise typer.Exit(3)
+    if strict and (_warning_count(checked, found_there)):
+        raise typer.Exit(2)
+
+
+def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Checked:
+    """Return the spec with all that follows from it.
+
+    Raises:
+        SpecError: it is wrong; holds every problem.
+    """
+    from slurmtune.spec import build
+    from slurmtune.spec.load import load_spec
+
+    loaded = load_spec(spec, given, launching=launching)
+    spec_ = loaded.spec
+    space = build.build_space(spec_)
+    trials = build.count_trials(spec_, space)
+    warnings: list[str] = []
+    try:
+        build.build_study(build.core_settings(spec_, trials))
+        build.build_sampler(spec_, space, trials)
+    except SpecError as error:
+        # What has no function yet was told as a note; a plan can be made all the same.
+        if launching or "not available yet" not in str(error):
+            raise
+    classes, requests = build.build_requests(spec_)
+    plan = build.build_plan(spec_, trials)
+    directory, changes, is_new = _existing(loaded)
+    warnings += _warnings(loaded, space, plan)
+    return Checked(
+        loaded=loaded,
+        space=space,
+        trials=trials,
+        plan=plan,
+        rung_classes=classes,
+        requests=requests,
+        directory=directory,
+        changes=changes,
+        is_new=is_new,
+        warnings=tuple(warnings),
+    )
+
+
+def _existing(loaded: LoadedSpec) -> tuple[str, Sequence[Change], bool]:
+    """Return where the study lives, what differs there, and whether it is new."""
+    import json
+
+    from slurmtune.spec.difference import difference, effective
+
+    table = loaded.spec.study
+    directory = os.path.abspath(os.path.join(loaded.base_dir, table.dir, table.name))
+    try:
+        with open(os.path.join(directory, "study.json"), encoding="utf-8") as file:
+            stored = json.load(file)["spec"]
+    except FileNotFoundError:
+        return directory, (), True
+    except (OSError, ValueError, KeyError, TypeError):
+        return directory, (), False
+    return directory, difference(stored, effective(loaded.spec)), False
+
+
+def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list[str]:
+    """Return what only the whole plan shows."""
+    spec = loaded.spec
+    found = []
+    most = _total(row.most_gpu_hours for row in plan)
+    limit = spec.stop.gpu_hours
+    if limit is not None and most is not None and limit < most:
+        found.append(
+            f"stop.gpu_hours = {limit:g} is below the most this can use, {most:.0f}: "
+            "it may end early"
+        )
+    share = _constraint_share(space)
+    if share < 0.01:
+        words = "no" if share == 0 else f"only {100 * share:.1f} %"
+        found.append(f"{words} of {_CONSTRAINT_DRAWS} random configs keep the constraints")
+    if not spec.slurm.time and not spec.slurm.time_per_unit and "slurm.time" not in loaded.given:
+        found.append("slurm.time is not given: each slot asks for 1 h")
+    dotted = [name for name in spec.space if not name.replace("_", "").isalnum()]
+    if spec.run.args == "gnu" and dotted and spec.run.command:
+        found.append(f'run.args = "gnu" passes --{dotted[0]}=...: does the program take that name?')
+    return found
+
+
+def _constraint_share(space: Space) -> float:
+    if not space.constraints:
+        return 1.0
+    draws = _points(space, 0, _CONSTRAINT_DRAWS)
+    return sum(space.keeps_constraints(space.decode(point)) for point in draws) / _CONSTRAINT_DRAWS
+
+
+def _points(space: Space, seed: int, number: int) -> list[list[float]]:
+    # Only examples for the eye: the real draws come from the sampler, which would need numpy.
+    source = random.Random(seed)  # noqa: S311
+    return [[source.random() for _ in range(space.dimension)] for _ in range(number)]
+
+
+def _draws(checked: Checked) -> list[Mapping[str, Any]]:
+    """Return three configs such as the study will try; for a grid the first three."""
+    space = checked.space
+    if checked.loaded.spec.search.sampler == "grid":
+        try:
+            return list(islice(space.grid(), _DRAWS))
+        except ValueError:
+            return []
+    draws = map(space.decode, _points(space, checked.loaded.spec.study.seed, _CONSTRAINT_DRAWS))
+    return list(islice((c for c in draws if space.keeps_constraints(c)), _DRAWS))
+
+
+def _first_slots(checked: Checked) -> int:
+    return max(1, min(checked.loaded.spec.search.parallel, checked.trials))
+
+
+def _print_scripts(checked: Checked) -> None:
+    slots = _first_slots(checked)
+    made = cluster.scripts(checked.loaded, checked.requests, checked.rung_classes, slots)
+    for name, script in made.items():
+        rungs = [str(r) for r, one in enumerate(checked.rung_classes) if one == name]
+        word = "rung" if len(rungs) == 1 else "rungs"
+        output.say(f"# {word} {text.joined(rungs)}, first array of {slots}\n{script.rstrip()}\n")
+
+
+# -------------------------------------------------------------------- as text
+
+
+def _print(
+    checked: Checked, found: cluster.Examination | None, *, everything: bool
+) -> None:
+    loaded = checked.loaded
+    problems = [str(problem) for problem in loaded.problems]
+    parts = [
+        _headline(checked, found),
+        *_changes(checked),
+        _space(checked, everything=everything),
+        _search(checked),
+        _plan(checked),
+    ]
+    if found is not None:
+        parts.append(_slurm(found))
+    if checked.warnings:
+        lines = [text.wrap(words, first="  ", rest="    ") for words in checked.warnings]
+        parts.append("\n".join([output.paint("Warnings", "yellow"), *lines]))
+    parts.append(_last_line(checked, found))
+    if problems:
+        output.complain("\n\n".join(problems) + "\n")
+    output.say("\n\n".join(parts))
+
+
+def _headline(checked: Checked, found: cluster.Examination | None) -> str:
+    is_good = found is None or not found.errors
+    verdict = output.paint("ok", "green") if is_good else output.paint("Slurm refuses it", "red")
+    name = checked.loaded.spec.study.name
+    state = "new" if checked.is_new else "exists"
+    place = f"study {name}, {state}, in {text.short_path(checked.directory)}"
+    return f"{text.short_path(checked.loaded.path)}: {verdict}    {place}"
+
+
+def _changes(checked: Checked) -> list[str]:
+    if not checked.changes:
+        return []
+    lines = [
+        f"  {change.path}: {change.old!r} -> {change.new!r}"
+        + ("" if change.allowed else "   refused: it would be another study")
+        for change in checked.changes
+    ]
+    return ["\n".join(["Changes to the study that exists", *lines])]
+
+
+def _space(checked: Checked, *, everything: bool) -> str:
+    items = checked.space.hyperparameters
+    conditional = sum(item.when is not None for item in items)
+    fixed = len(items) - checked.space.dimension
+    words = [text.plural(len(items), "hyperparameter")]
+    words += [f"{conditional} conditional"] if conditional else []
+    words += [f"{fixed} fixed"] if fixed else []
+    draws = _draws(checked)
+    shown = items if everything or len(items) <= _SHOWN else items[: _SHOWN - 1]
+    rows = [
+        [
+            item.name,
+            item.domain.kind,
+            text.cut(item.domain.describe(), _VALUES_WIDTH),
+            *(text.cut(text.value(draw.get(item.name)), _DRAW_WIDTH) for draw in draws),
+        ]
+        for item in shown
+    ]
+    head = f"{'Space':<{_LABEL}}{', '.join(words)}"
+    if draws:
+        title = "its first three" if checked.loaded.spec.search.sampler == "grid" else "three draws"
+        head += f"     {title} on the right"
+    lines = [head, text.table(rows, "<<<" + "<" * len(draws), indent="  ")]
+    if len(shown) < len(items):
+        lines.append(f"  ...  (--all shows {len(items) - len(shown)} more)")
+    return "\n".join(lines)
+
+
+def _search(checked: Checked) -> str:
+    spec = checked.loaded.spec
+    search = spec.search
+    goals = [f"{one.goal} {one.metric}" for one in spec.objective]
+    scheduler = [] if search.scheduler == "none" else [search.scheduler]
+    first = ", ".join([search.sampler, *scheduler, *goals])
+    starts = f", {text.plural(len(spec.start), 'start point')} first" if spec.start else ""
+    amount = f"{text.plural(checked.trials, 'trial')}, {search.parallel} at a time{starts}"
+    return f"{'Search':<{_LABEL}}{first}\n{'':<{_LABEL}}{amount}"
+
+
+def _plan(checked: Checked) -> str:
+    spec, plan = checked.loaded.spec, checked.plan
+    fidelity = spec.fidelity
+    word = "" if fidelity is None else fidelity.resource
+    has_gpus = any(row.gpus for row in plan)
+    has_likely = any(row.likely_gpu_hours is not None for row in plan)
+    columns: list[tuple[str, bool, Any]] = [
+        ("rung", len(plan) > 1, lambda row: str(row.rung)),
+        (text.many(word), bool(word), lambda row: text.resource(row.resource)),
+        ("trials", True, lambda row: str(row.trials)),
+        (f"{text.many(word)} each", bool(word), lambda row: text.resource(row.units_each)),
+        ("in all", bool(word), lambda row: text.resource(row.units_all)),
+        ("time limit", True, lambda row: text.time_limit(row.time_limit_seconds)),
+        ("GPUs", has_gpus, lambda row: str(row.gpus)),
+        ("likely", has_gpus and has_likely, lambda row: _hours(row.likely_gpu_hours)),
+        ("at most", has_gpus, lambda row: _hours(row.most_gpu_hours)),
+    ]
+    shown = [column for column in columns if column[1]]
+    rows = [[title for title, _, _ in shown]]
+    rows += [[cell(row) for _, _, cell in shown] for row in plan]
+    totals = {
+        "in all": text.resource(_total(row.units_all for row in plan)),
+        "likely": _hours(_total(row.likely_gpu_hours for row in plan)),
+        "at most": _hours(_total(row.most_gpu_hours for row in plan)),
+    }
+    if len(plan) > 1:
+        rows.append([totals.get(title, "") for title, _, _ in shown])
+        rows[-1][0] = "total"
+    lines = [f"{'Plan':<{_LABEL}}{_plan_words(checked)}"]
+    lines.append(text.table(rows, ">" * len(shown), indent="  "))
+    lines += _comparison(checked)
+    if has_gpus:
+        source = (
+            f"likely from fidelity.unit_time = {fidelity.unit_time:g} s"
+            if fidelity is not None and fidelity.unit_time is not None
+            else "fidelity.unit_time, seconds per unit, would give a likely figure"
+            if word
+            else "if every trial used its whole time limit"
+        )
+        lines.append(f"  GPU-hours; {source}.")
+    return "\n".join(lines)
+
+
+def _plan_words(checked: Checked) -> str:
+    fidelity = checked.loaded.spec.fidelity
+    if fidelity is None:
+        return "each trial runs once and ends by itself"
+    if len(checked.plan) == 1:
+        return f"each trial runs to {text.resource(fidelity.max)} {text.many(fidelity.resource)}"
+    how = "continue from their checkpoint" if fidelity.resume else "start again"
+    return f"eta {fidelity.eta}, promoted trials {how}"
+
+
+def _comparison(checked: Checked) -> list[str]:
+    """Return what the same trials would cost without early stopping."""
+    plan = checked.plan
+    total, top = _total(row.units_all for row in plan), plan[-1].resource
+    if len(plan) == 1 or total is None or top is None or not total:
+        return []
+    word = "" if checked.loaded.spec.fidelity is None else checked.loaded.spec.fidelity.resource
+    full = checked.trials * top
+    return [
+        f"  Without early stopping: {checked.trials} x {text.resource(top)} = "
+        f"{text.resource(full)} {text.many(word)}, {full / total:.1f} times as many."
+    ]
+
+
+def _slurm(found: cluster.Examination) -> str:
+    lines = [f"{'Slurm':<{_LABEL}}{found.headline}"]
+    colours = {"ok": "green", "warn": "yellow", "error": "red"}
+    width = max((len(one.subject) for one in found.findings), default=0)
+    for one in found.findings:
+        start = f"  {output.paint(f'{one.level:<5}', colours[one.level])} {one.subject:<{width}}  "
+        plain = f"  {one.level:<5} {one.subject:<{width}}  "
+        body = text.wrap(one.words.replace("\n", " "), first=plain, rest=" " * len(plain))
+        lines.append(start + body[len(plain) :])
+        if one.says:
+            lines.append(f"{' ' * len(plain)}Slurm says: {one.says}")
+    return "\n".join(lines)
+
+
+def _last_line(checked: Checked, found: cluster.Examination | None) -> str:
+    count = _warning_count(checked, found)
+    told = f"{text.plural(count, 'warning')}; " if count else ""
+    path = text.short_path(checked.loaded.path)
+    if found is not None and found.errors:
+        wrong = text.plural(len(found.errors), "error")
+        return f"{wrong}, {told}nothing was submitted.   change [slurm] in {path}"
+    is_elsewhere = found is not None and found.headline == "not on this machine"
+    local = " --local" if is_elsewhere else ""
+    return f"{told}nothing was submitted.   next: slurmtune launch {path}{local}"
+
+
+def _warning_count(checked: Checked, found: cluster.Examination | None) -> int:
+    of_spec = sum(problem.severity.value == "warning" for problem in checked.loaded.problems)
+    of_cluster = 0 if found is None else sum(one.level == "warn" for one in found.findings)
+    return len(checked.warnings) + of_spec + of_cluster
+
+
+def _hours(hours: float | None) -> str:
+    return "-" if hours is None else f"{hours:.1f} h"
+
+
+def _total(numbers: Any) -> Any:
+    found = list(numbers)
+    return None if None in found else sum(found)
+
+
+# -------------------------------------------------------------------- as data
+
+
+def _data(checked: Checked, found: cluster.Examination | None) -> dict[str, Any]:
+    spec = checked.loaded.spec
+    return {
+        "schema": "slurmtune.check/1",
+        "ok": found is None or not found.errors,
+        "study": spec.study.name,
+        "dir": checked.directory,
+        "is_new": checked.is_new,
+        "problems": [problem.as_json() for problem in checked.loaded.problems],
+        "warnings": list(checked.warnings),
+        "changes": [asdict(change) for change in checked.changes],
+        "trials": checked.trials,
+        "space": [
+            {"name": item.name, "kind": item.domain.kind, "values": item.domain.describe()}
+            for item in checked.space.hyperparameters
+        ],
+        "draws": [dict(draw) for draw in _draws(checked)],
+        "plan": [asdict(row) for row in checked.plan],
+        "slurm": None if found is None else found.as_json(),
+    }
+
+
+def refuse_unless_good(found: cluster.Examination) -> None:
+    """Raise when Slurm would refuse what is about to be submitted.
+
+    Raises:
+        SlurmtuneError: it would; says why, with exit code 3.
+    """
+    if found.errors:
+        error = SlurmtuneError(f"{cluster.refusal(found.errors)}\nNothing was submitted.")
+        error.exit_code = 3
+        raise error
