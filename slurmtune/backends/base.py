@@ -68,6 +68,8 @@ class SlotStatus:
     start_estimate: float | None = None
     """When a waiting slot should start, in seconds since 1970; None when not known."""
     node: str = ""
+    hopeless: str = ""
+    """Why it can never start, in words; empty while it may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +130,11 @@ class Backend(Protocol):
         ...
 
     def cancel(self, token: str, indices: Sequence[int] | None = None) -> None:
-        """End these slots of the array, or all; slots that are gone already are no error."""
+        """End these slots of the array, or all; slots that are gone already are no error.
+
+        Raises:
+            BackendUnavailableError: no clear answer.
+        """
         ...
 
     def close(self) -> None:

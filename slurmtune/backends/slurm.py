@@ -34,6 +34,7 @@ from slurmtune.slurm.advice import NO_SLURM
 from slurmtune.slurm.duration import time_in_minutes
 from slurmtune.slurm.jobid import format_task, format_tasks
 from slurmtune.slurm.limits import ClusterConfig
+from slurmtune.slurm.reason import never_starts, plain_reason
 
 _log = logging.getLogger(__name__)
 
@@ -453,6 +454,7 @@ class SlurmBackend:
                 reason=slot.reason,
                 start_estimate=slot.start_estimate,
                 node=slot.node,
+                hopeless=_why_hopeless(slot),
             )
             for array in self._arrays.values()
             for index, slot in array.slots.items()
@@ -543,6 +545,12 @@ def _ended(
         outcome=outcome,
         node=slot.node,
     )
+
+
+def _why_hopeless(slot: _Slot) -> str:
+    if slot.state is not SlotState.PENDING or not never_starts(slot.reason):
+        return ""
+    return f"{plain_reason(slot.reason)} ({slot.reason})"
 
 
 def _no_answer(command: str, answer: CommandResult) -> str:

@@ -65,7 +65,9 @@ def _global(
     *,
     version_wanted: Annotated[
         bool,
-        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", "-V", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and details; goes anywhere.")
@@ -100,7 +102,9 @@ def run(argv: Sequence[str]) -> int:
         # Called once for each epoch of each trial: no time for a parser.
         return report.from_shell(words[1:])
     try:
-        result = app(args=expand_optional_values(words), prog_name="slurmtune", standalone_mode=False)
+        result = app(
+            args=expand_optional_values(words), prog_name="slurmtune", standalone_mode=False
+        )
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         raise
@@ -140,7 +144,7 @@ def _tell(error: SlurmtuneError) -> None:
 def _end_usage(error: Any) -> int:
     """Tell about a mistake in the command line itself."""
     context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         output.say(context.get_help())
         return 2
     path = context.command_path if context is not None else "slurmtune"

@@ -25,7 +25,7 @@ from slurmtune.cli.options import (
     TimeOption,
     overrides,
 )
-from slurmtune.errors import SlurmtuneError, SpecError
+from slurmtune.errors import BackendError, SpecError
 
 if TYPE_CHECKING:
     from slurmtune.core.request import ResourceRequest
@@ -105,7 +105,15 @@ def check(
         exclude=exclude,
         job_name=job_name,
     )
-    run(spec, given, offline=offline, sbatch=sbatch, everything=everything, strict=strict, json=json)
+    run(
+        spec,
+        given,
+        offline=offline,
+        sbatch=sbatch,
+        everything=everything,
+        strict=strict,
+        json=json,
+    )
 
 
 def run(
@@ -224,7 +232,9 @@ def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list
         found.append("slurm.time is not given: each slot asks for 1 h")
     dotted = [name for name in spec.space if not name.replace("_", "").isalnum()]
     if spec.run.args == "gnu" and dotted and spec.run.command:
-        found.append(f'run.args = "gnu" passes --{dotted[0]}=...: does the program take that name?')
+        found.append(
+            f'run.args = "gnu" passes --{dotted[0]}=...: does the program take that name?'
+        )
     return found
 
 
@@ -269,9 +279,7 @@ def _print_scripts(checked: Checked) -> None:
 # -------------------------------------------------------------------- as text
 
 
-def _print(
-    checked: Checked, found: cluster.Examination | None, *, everything: bool
-) -> None:
+def _print(checked: Checked, found: cluster.Examination | None, *, everything: bool) -> None:
     loaded = checked.loaded
     problems = [str(problem) for problem in loaded.problems]
     parts = [
@@ -332,7 +340,9 @@ def _space(checked: Checked, *, everything: bool) -> str:
     ]
     head = f"{'Space':<{_LABEL}}{', '.join(words)}"
     if draws:
-        title = "its first three" if checked.loaded.spec.search.sampler == "grid" else "three draws"
+        title = (
+            "its first three" if checked.loaded.spec.search.sampler == "grid" else "three draws"
+        )
         head += f"     {title} on the right"
     lines = [head, text.table(rows, "<<<" + "<" * len(draws), indent="  ")]
     if len(shown) < len(items):
@@ -488,9 +498,7 @@ def refuse_unless_good(found: cluster.Examination) -> None:
     """Raise when Slurm would refuse what is about to be submitted.
 
     Raises:
-        SlurmtuneError: it would; says why, with exit code 3.
+        BackendError: it would; says why.
     """
     if found.errors:
-        error = SlurmtuneError(f"{cluster.refusal(found.errors)}\nNothing was submitted.")
-        error.exit_code = 3
-        raise error
+        raise BackendError(f"{cluster.refusal(found.errors)}\nNothing was submitted.")

@@ -152,7 +152,7 @@ def scripts(
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Aside:
     """The paths of a study that need not exist yet: nothing is written there."""
 

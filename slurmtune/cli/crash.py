@@ -24,7 +24,7 @@ def write_report(error: BaseException, argv: Sequence[str], folder: str | None =
         f"slurmtune {__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"command: slurmtune {' '.join(argv)}",
         "",
-        *traceback.format_exception(error),
+        "".join(traceback.format_exception(error)),
     ]
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     for place in (folder, os.getcwd(), os.environ.get("TMPDIR", "/tmp")):  # noqa: S108

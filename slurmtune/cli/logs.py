@@ -46,9 +46,7 @@ def logs(
     rung: Annotated[
         int | None, typer.Option("--rung", min=0, help="The attempt at it.", show_default=False)
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every attempt, every line.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every attempt, every line.")] = False,
 ) -> None:
     """Show the last lines that a trial printed.
 
@@ -118,9 +116,7 @@ def _headline(layout: StudyLayout, attempt: str) -> str:
     return output.paint(f"== {', '.join(words)} ==", "bold")
 
 
-def _first_and_last(
-    layout: StudyLayout, attempt: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _first_and_last(layout: StudyLayout, attempt: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the records of start and end; each empty when it is not there."""
     try:
         records = event_log.read(layout.events(attempt))

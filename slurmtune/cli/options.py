@@ -34,7 +34,11 @@ _SLURM = "Override [slurm]"
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", "-s", metavar="KEY=VALUE", help="Override any key: -s search.trials=4", show_default=False
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Override any key: -s search.trials=4",
+        show_default=False,
     ),
 ]
 PartitionOption = Annotated[

@@ -111,7 +111,7 @@ def _headline(whole: Study, trial: TrialRecord, word: str) -> str:
             span = f" ({text.resource(attempt.start)} -> {text.resource(attempt.end)} {text.many(word)})"
         place = f", job {attempt.job} on {attempt.host}" if attempt.job else ""
         parts.append(f"at rung {attempt.rung}{span}{place}")
-    return "   ".join(parts[:1] + [" ".join(parts[1:])])
+    return f"{parts[0]}   {' '.join(parts[1:])}"
 
 
 def _config(whole: Study, trial: TrialRecord) -> str:
@@ -125,8 +125,7 @@ def _attempts(whole: Study, trial: TrialRecord, word: str) -> str:
     rows += [_attempt_row(whole, trial, attempt) for attempt in trial.attempts]
     if not word:
         rows = [[*row[:1], *row[2:]] for row in rows]
-    align = "<<" if not word else "><<"
-    return text.table(rows, (">" + align[-2:] + ">>><") if not word else (">" + align + ">>><"))
+    return text.table(rows, "><<>>><" if not word else ">><<>>><")
 
 
 def _attempt_row(whole: Study, trial: TrialRecord, attempt: AttemptRecord) -> list[str]:

@@ -166,14 +166,14 @@ def _rungs(overview: study.Overview) -> str:
 
 
 def _queue(overview: study.Overview) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for group in overview["queue"]:
         count, reason = group["jobs"], text.printable(str(group["reason"]))
         words = plain_reason(reason) if reason else "no reason is known yet"
         verb = "waits" if count == 1 else "wait"
-        told = f'{count} {verb} for "{reason}": {words}' if words != reason else f"{count}: {words}"
-        if not reason:
-            told = f"{count} {verb}: {words}"
+        # A reason that has no other words stands for itself.
+        named = f' for "{reason}"' if reason and words != reason else ""
+        told = f"{count} {verb}{named}: {words}"
         if group["start"] is not None:
             told += f"; start about {text.about(group['start'], time.time())}"
         lines.append(_entry("queue" if not lines else "", told))
@@ -237,7 +237,8 @@ def _entry(label: str, words: str) -> str:
 
 
 def _running(overview: study.Overview) -> int:
-    return int(overview["slots"]["running"]) + sum(row["running"] for row in overview["rungs"])
+    attempts: int = sum(row["running"] for row in overview["rungs"])
+    return attempts + int(overview["slots"]["running"])
 
 
 def _redraw(shown: str) -> None:

@@ -64,6 +64,11 @@ def driver_state(layout: StudyLayout) -> DriverState:
     )
 
 
+def driver_state_at(directory: str) -> DriverState:
+    """Return the state of the last driver of a study that may not exist."""
+    return driver_state(StudyLayout(directory))
+
+
 def overview_of(layout: StudyLayout) -> dict[str, Any]:
     """Return the overview with the driver as it is now; made anew when none was published.
 
@@ -94,9 +99,7 @@ def overview_json(overview: Overview) -> dict[str, Any]:
         "time": text.iso_utc(overview["time"]),
         "opened": text.iso_utc(overview["opened"]),
         "driver": driver,
-        "queue": [
-            {**group, "start": text.iso_utc(group["start"])} for group in overview["queue"]
-        ],
+        "queue": [{**group, "start": text.iso_utc(group["start"])} for group in overview["queue"]],
     }
 
 

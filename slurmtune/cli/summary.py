@@ -42,13 +42,15 @@ def at_resource(overview: Overview, resource: float | None, top: float | None) -
     if resource is None or not word:
         return ""
     of = "" if top is None or top == resource else f" of {text.resource(top)}"
-    return f" at {text.resource(resource)}{of} {word if (top or resource) == 1 else text.many(word)}"
+    unit = word if (top or resource) == 1 else text.many(word)
+    return f" at {text.resource(resource)}{of} {unit}"
 
 
 def counts(overview: Overview) -> str:
     """Return ``81 of 81 trials, 80 good, 1 failed``."""
     trials = overview["trials"]
-    words = f"{trials['started']} of {text.plural(trials['total'], 'trial')}, {trials['good']} good"
+    total = text.plural(trials["total"], "trial")
+    words = f"{trials['started']} of {total}, {trials['good']} good"
     if trials["failed"]:
         words += f", {trials['failed']} failed"
     unfinished = trials["started"] - trials["finished"]

@@ -35,8 +35,6 @@ def metric(value: float | str | None) -> str:
         return "-" if value is None else value
     if not math.isfinite(value):
         return str(float(value))
-    if isinstance(value, int):
-        return str(value)
     return f"{value:#.4g}".rstrip(".")
 
 
@@ -149,7 +147,7 @@ def table(rows: Sequence[Sequence[str]], align: str, *, indent: str = "", gap: s
 
 
 def wrap(words: str, *, first: str, rest: str, width: int = WIDTH) -> str:
-    """Return ``words`` in lines of ``width``, the first after ``first``, the others after ``rest``.
+    """Return ``words`` in lines of ``width``; the first begins with ``first``, others with ``rest``.
 
     A word that is longer than a line (a path) is not broken: it could not be copied.
     """

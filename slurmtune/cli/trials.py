@@ -119,9 +119,7 @@ def row(whole: Study, trial: TrialRecord) -> dict[str, Any]:
         "cause": "" if attempt is None else attempt.cause,
         "attempts": len(trial.attempts),
         "seconds": sum(one.seconds for one in trial.attempts),
-        "gpu_hours": sum(
-            one.seconds * gpus.get(one.resource_class, 0) for one in trial.attempts
-        )
+        "gpu_hours": sum(one.seconds * gpus.get(one.resource_class, 0) for one in trial.attempts)
         / 3600,
         "checkpoint": trial.checkpoint,
     }
@@ -145,9 +143,7 @@ def _reached(
     return None if attempt is None else attempt.resource
 
 
-def _sorted(
-    whole: Study, rows: list[dict[str, Any]], key: str | None
-) -> list[dict[str, Any]]:
+def _sorted(whole: Study, rows: list[dict[str, Any]], key: str | None) -> list[dict[str, Any]]:
     """Return the rows in the wanted order.
 
     Raises:

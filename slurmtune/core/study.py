@@ -214,8 +214,8 @@ class Study:
         return actions
 
     def _stop_trial(self, number: int) -> list[Action] | None:
-        if number >= len(self.trials):
-            raise TransitionError(f"trial {trial_id(number)} does not exist")
+        if not 0 <= number < len(self.trials):
+            raise TransitionError(f"trial t{number:05d} does not exist")
         trial = self.trials[number]
         if trial.state.is_final or trial.stop_wanted:
             return None
@@ -370,6 +370,7 @@ class Study:
             attempt.last_seq = event.seq
         attempt.seconds, attempt.exit_code = event.seconds, event.exit_code
         attempt.cause, attempt.tail = event.cause, event.tail
+        was_told = attempt.stopping
         self._close(attempt, event.outcome, event.time)
         spent = event.seconds * self.limits.gpus.get(attempt.resource_class, 0)
         self.gpu_seconds += spent
@@ -387,6 +388,10 @@ class Study:
             self._abandon(trial)
         elif self.halt == "stopped":
             self._enter(trial, TrialState.WAITING)
+        elif was_told and cut_short:
+            # Told so when the study was stopped, and the study was opened again before it left.
+            self._enter(trial, TrialState.WAITING)
+            self._repeat[trial.number] = None
         elif is_repeated(self.limits, trial, attempt, event.outcome):
             self.wasted_gpu_seconds += spent
             self._enter(trial, TrialState.WAITING)

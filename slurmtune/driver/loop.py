@@ -146,6 +146,7 @@ class Driver:
     _last_tick: float | None = None
     _gap_seconds: float = 0.0
     _is_silent: bool = False
+    _hopeless: frozenset[SlotKey] = frozenset()
 
     # ---------------------------------------------------------------- life
 
@@ -389,6 +390,7 @@ class Driver:
         self._suspect_requeued(waiting, now)
         changed = self._feed(events)
         self._check_dead_slots()
+        self._check_hopeless_slots(statuses)
         return changed
 
     def _slot_ended(self, status: SlotStatus, key: SlotKey, now: float) -> Event:
@@ -413,6 +415,25 @@ class Driver:
                 "/logs: is [env] right, and is the study's directory visible on the nodes?"
             )
 
+    def _check_hopeless_slots(self, statuses: Sequence[SlotStatus]) -> None:
+        """Cancel slots that can never start, when two looks in a row say so.
+
+        Raises:
+            BackendError: there are some.
+        """
+        stuck = {SlotKey(s.token, s.index): s.hopeless for s in statuses if s.hopeless}
+        again = {key: why for key, why in stuck.items() if key in self._hopeless}
+        self._hopeless = frozenset(stuck)
+        if not again:
+            return
+        for token in sorted({key.token for key in again}):
+            self._cancel(token, [key.task for key in again if key.token == token])
+        reasons = "; ".join(dict.fromkeys(again.values()))
+        jobs = "1 job" if len(again) == 1 else f"{len(again)} jobs"
+        raise BackendError(
+            f"{jobs} can never start: {reasons}; cancelled. Change [slurm] and launch again"
+        )
+
     def _suspect_requeued(self, waiting: Mapping[SlotKey, bool], now: float) -> None:
         """Suspect what ran in slots that wait; the value tells whether the slot was seen to run.
 
@@ -424,8 +445,8 @@ class Driver:
             if attempt.state is not AttemptState.RUNNING:
                 continue
             ran = waiting.get(slot_key(attempt.slot))
-            is_old = now - (attempt.started_time or now) > grace
-            if ran is not None and (ran or is_old):
+            since = attempt.started_time
+            if ran or (ran is False and since is not None and now - since > grace):
                 suspect = _Suspect(now + grace, Outcome.PREEMPTED, "Slurm requeued its slot")
                 self._suspects.setdefault(attempt.id, suspect)
 

@@ -13,8 +13,8 @@ from slurmtune.spec.model import Spec
 from slurmtune.spec.problem import Problem, Severity
 from slurmtune.spec.source import Path, Tree, dotted
 
-SAMPLERS = frozenset({"random", "grid", "sobol", "halton", "lhs"})
-INITIAL = frozenset({"random", "sobol", "halton", "lhs"})
+SAMPLERS = frozenset({"random", "grid", "sobol", "halton", "hammersley", "lhs"})
+INITIAL = frozenset({"random", "sobol", "halton", "hammersley", "lhs"})
 SCHEDULERS = frozenset({"none", "asha", "sha"})
 
 

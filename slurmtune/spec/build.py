@@ -21,13 +21,12 @@ from slurmtune.core.request import ResourceRequest
 from slurmtune.core.resource import rung_levels
 from slurmtune.core.study import Study, StudySettings
 from slurmtune.errors import SpecError
+from slurmtune.spec.domain import build_domain
 from slurmtune.spec.model import RequestTable, Spec
 
 if TYPE_CHECKING:
     from slurmtune.samplers.start import StartPointSampler
-    from slurmtune.space.domain import Domain
     from slurmtune.space.space import Space
-    from slurmtune.spec.hyperparameter import HyperparameterSpec
 
 DEFAULT_TIME_SECONDS = 3600
 """Time limit of a slot when the spec has none: some sites would take ten minutes, some days."""
@@ -168,55 +167,6 @@ def build_space(spec: Spec) -> Space:
         return Space(hyperparameters, rules)
     except ValueError as error:
         raise SpecError(f"[space]: {error}") from error
-
-
-def build_domain(entry: HyperparameterSpec) -> Domain:
-    """Return the domain of one line of ``[space]``."""
-    from slurmtune.space import domain as d
-
-    kind, args = entry.distribution, entry.arguments
-    numbers: dict[str, Any] = {"type": entry.type} if entry.type else {}
-    clipped = numbers | ({"clip": tuple(entry.clip)} if entry.clip else {})
-    match kind:
-        case "values":
-            return d.Choice(tuple(args), ordered=bool(entry.ordered))
-        case "pvalues":
-            values, shares = zip(*args, strict=True)
-            return d.Choice(tuple(values), tuple(shares), ordered=bool(entry.ordered))
-        case "bool":
-            return d.boolean()
-        case "fixed":
-            return d.Fixed(args[0])
-        case "range":
-            return d.from_range(*args)
-        case "linspace":
-            return d.linspace(*args)
-        case "logspace":
-            return d.logspace(*args)
-        case "geomspace":
-            return d.geomspace(*args)
-        case "uniform":
-            return d.Uniform(*args, **numbers)
-        case "quniform":
-            return d.QUniform(*args, **numbers)
-        case "loguniform":
-            return d.LogUniform(*args, **numbers)
-        case "qloguniform":
-            return d.QLogUniform(*args, **numbers)
-        case "int":
-            return d.Integer(*args)
-        case "logint":
-            return d.LogInteger(*args)
-        case "normal":
-            return d.Normal(*args, **clipped)
-        case "qnormal":
-            return d.QNormal(*args, **clipped)
-        case "lognormal":
-            return d.LogNormal(*args, **clipped)
-        case "qlognormal":
-            return d.QLogNormal(*args, **clipped)
-        case _:
-            raise SpecError(f"space.{entry.name}: {kind!r} is not available yet")
 
 
 def build_sampler(spec: Spec, space: Space, trials: int) -> StartPointSampler:

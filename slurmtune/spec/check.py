@@ -31,7 +31,9 @@ from slurmtune.spec.source import Path, Tree, dotted
 from slurmtune.spec.words import did_you_mean, kind, number_text, quoted
 
 PLACEHOLDERS = ("start", "end", "config", "trial", "rung", "seed", "checkpoint")
-"""What a command or a template may hold in braces besides hyperparameters."""
+"""What a command or a template may hold in braces besides hyperparameters, most used first."""
+SELDOM_PLACEHOLDERS = ("resource", "save")
+"""May be used as well; left out of the hint, which would get too long for a line."""
 ARGUMENT_STYLES = ("gnu", "hydra", "json", "none")
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_.-]*)\}", re.ASCII)
 _NEEDS_FIDELITY = frozenset({"asha", "sha", "hyperband", "async_hyperband", "median", "pbt"})
@@ -116,7 +118,7 @@ class Checker:
                 fix = f"read {name} from the config instead, or leave its 'when' out"
                 warning = Severity.WARNING
                 yield self.tree.problem("R19", message, path, fix=fix, severity=warning)
-            if name in self.names or name in PLACEHOLDERS:
+            if name in {*self.names, *PLACEHOLDERS, *SELDOM_PLACEHOLDERS}:
                 continue
             guess = did_you_mean(name, self.names)
             listed = " ".join(f"{{{known}}}" for known in PLACEHOLDERS)

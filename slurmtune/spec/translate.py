@@ -236,6 +236,8 @@ def _meant(key: str, known: list[str], table: str, value: Any) -> tuple[str, str
         return "K5", "", option
     if key in ("space", "start", "constraints", *TABLES) and isinstance(value, dict):
         return "K2", "", f"'{key}' is a table of its own: [{key}]"
+    if key == "include":
+        return "K2", "", "'include' stands at the top of the file, above every [table]"
     owners = [name for name, fields in TABLES.items() if key in keys_of(fields)]
     if len(owners) == 1:
         return "K2", "", _belongs(key, owners[0])

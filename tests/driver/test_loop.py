@@ -478,7 +478,7 @@ def test_a_new_driver_knows_which_incarnations_are_over():
         trials=2,
         slots=1,
         scheduler=lambda: SingleRung(100),
-        model={"requeue_delay_seconds": 0.0, "grace_seconds": 0.0},
+        model={"requeue_delay_seconds": 0.0, "grace_seconds": 0.0, "max_live_slots": 1},
         grace_seconds=300.0,
         parallel=2,
     )

@@ -1,0 +1,268 @@
+"""What ``launch`` shows while a study runs: events that scroll, and one live line below them."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from slurmtune.cli import output, text
+from slurmtune.core.events import (
+    ArraySubmitted,
+    AttemptEnded,
+    AttemptReported,
+    Event,
+    LimitReached,
+    SlotEnded,
+    SpaceExhausted,
+)
+from slurmtune.core.ids import trial_id
+from slurmtune.core.trial import Outcome, TrialState
+from slurmtune.slurm.reason import never_starts, plain_reason
+
+if TYPE_CHECKING:
+    from slurmtune.cli.output import LiveLine
+    from slurmtune.core.record import AttemptRecord, TrialRecord
+    from slurmtune.core.study import Study
+    from slurmtune.store.layout import StudyLayout
+
+_STATE_LINE_SECONDS = 600.0
+"""How often the state is told where nobody sees the live line."""
+_MOST_TAIL = 6
+_BAR = 8
+_RETRY_KEYS = {
+    Outcome.FAILED: "crash",
+    Outcome.TIMEOUT: "timeout",
+    Outcome.PREEMPTED: "preempted",
+    Outcome.OUT_OF_MEMORY: "oom",
+    Outcome.NODE_FAILED: "node_fail",
+    Outcome.LOST: "node_fail",
+}
+_HAPPENED = {
+    Outcome.FAILED: "failed",
+    Outcome.TIMEOUT: "reached its time limit",
+    Outcome.PREEMPTED: "was pre-empted",
+    Outcome.OUT_OF_MEMORY: "ran out of memory",
+    Outcome.NODE_FAILED: "lost its node",
+    Outcome.CANCELLED: "was stopped",
+    Outcome.LOST: "was lost",
+}
+
+
+class Watcher:
+    """Tells a person what happens (a `slurmtune.driver.ports.Observer`)."""
+
+    def __init__(
+        self,
+        line: LiveLine,
+        layout: StudyLayout,
+        *,
+        name: str,
+        resource: str,
+        command_of: Any,
+    ) -> None:
+        self._line = line
+        self._layout = layout
+        self._name = name
+        self._resource = resource
+        self._command_of = command_of
+        self._began = time.monotonic()
+        self._has_result = False
+        self._best: float | None = None
+        self._best_rung = -1
+        self._halt = ""
+        self._next_state = time.monotonic() + _STATE_LINE_SECONDS
+        self._told: set[str] = set()
+
+    def applied(self, event: Event, study: Study) -> None:
+        """Show the event if a person wants to know it."""
+        match event:
+            case ArraySubmitted():
+                self._submitted(event, study)
+            case AttemptEnded():
+                self._ended(event, study)
+            case AttemptReported():
+                self._reported(event, study)
+            case LimitReached(limit=limit):
+                self._tell(event.time, f"stop.{limit} is reached: nothing new is started")
+            case SpaceExhausted():
+                self._tell(event.time, "the sampler has no further config")
+            case SlotEnded(outcome=Outcome.NODE_FAILED):
+                self._tell(event.time, f"a node failed under slot {event.index}: {event.reason}")
+        if study.halt and study.halt != self._halt and not isinstance(event, LimitReached):
+            self._tell(event.time, self._halt_words(study))
+        self._halt = study.halt
+
+    def message(self, words: str) -> None:
+        """Show something that a user should know."""
+        self._tell(time.time(), words)
+
+    def looked(self, overview: Mapping[str, Any]) -> None:
+        """Renew the live line; without a terminal tell the state now and then."""
+        for group in overview["queue"]:
+            reason = str(group["reason"])
+            if never_starts(reason):
+                jobs = text.plural(group["jobs"], "job")
+                self._tell_once(f"{jobs} can never start: {plain_reason(reason)} ({reason})")
+        words = self._state_words(overview)
+        if self._line.is_live:
+            self._line.show(words)
+        elif time.monotonic() >= self._next_state:
+            self._next_state = time.monotonic() + _STATE_LINE_SECONDS
+            self._tell(time.time(), words)
+
+    # ---------------------------------------------------------------- events
+
+    def _submitted(self, event: ArraySubmitted, study: Study) -> None:
+        array = study.fleet.arrays[event.token]
+        indices = "0" if array.size == 1 else f"0-{array.size - 1}"
+        slots = text.plural(array.size, "slot")
+        if event.job == event.token:
+            self._tell(event.time, f"started {slots} on this machine")
+            return
+        self._tell(event.time, f"submitted {slots}   job {event.job}, array {indices}")
+        logs = text.short_path(self._layout.logs)
+        self._more("logs", f"{logs}/{event.job}_*.log        status: slurmtune status")
+
+    def _reported(self, event: AttemptReported, study: Study) -> None:
+        attempt = study.attempt(event.attempt)
+        name = trial_id(attempt.trial)
+        if attempt.end is not None and event.resource > attempt.end:
+            word = self._resource
+            self._tell_once(
+                f"{name} reported {word} {text.resource(event.resource)}, its budget was "
+                f"{text.resource(attempt.end)}. Does the program read SLURMTUNE_END (or "
+                "trial.steps())? Training further is time lost",
+                key="budget",
+            )
+        metric = study.settings.objective.metric
+        value = event.metrics.get(metric)
+        if value is not None and not math.isfinite(value):
+            config = text.params(study.trials[attempt.trial].config)
+            self._tell_once(
+                f"{name}: {metric} became {value} at {self._resource or 'report'} "
+                f"{text.resource(event.resource)} ({config}): counts as the worst",
+                key=f"not finite {name}",
+            )
+
+    def _ended(self, event: AttemptEnded, study: Study) -> None:
+        attempt = study.attempt(event.attempt)
+        trial = study.trials[attempt.trial]
+        if event.outcome is Outcome.SUCCEEDED:
+            self._succeeded(event, study, attempt)
+        elif trial.state is TrialState.FAILED or event.outcome is Outcome.FAILED:
+            self._failed(event, study, trial, attempt)
+        elif event.outcome is not Outcome.CANCELLED or not study.halt:
+            after = _what_follows(study, trial, attempt)
+            where = f" on {text.printable(attempt.host)}" if attempt.host else ""
+            self._tell(
+                event.time,
+                f"{self._place(attempt)} {_HAPPENED[event.outcome]}{where}; {after}",
+            )
+
+    def _succeeded(self, event: AttemptEnded, study: Study, attempt: AttemptRecord) -> None:
+        objective = study.settings.objective
+        words = f"{self._place(attempt)} {objective.metric} {text.metric(attempt.value)}"
+        loss = objective.loss(attempt.value)
+        notes = []
+        if not self._has_result:
+            self._has_result = True
+            notes.append(f"first result after {text.duration(time.monotonic() - self._began)}")
+        # Only results at the same rung are compared; the first at a higher one takes over.
+        is_better = loss is not None and (
+            attempt.rung > self._best_rung
+            or (attempt.rung == self._best_rung and (self._best is None or loss < self._best))
+        )
+        if is_better:
+            notes = notes or ["new best"]
+            self._best, self._best_rung = loss, attempt.rung
+        self._tell(event.time, words + (f"           {notes[0]}" if notes else ""))
+        has_higher = attempt.rung < len(study.scheduler.ladder(0)) - 1
+        if has_higher and study.settings.resume and study.trials[attempt.trial].checkpoint is None:
+            self._tell_once(
+                f"{trial_id(attempt.trial)} left no checkpoint, so its next rung starts at 0 "
+                "again: promotions cost more than planned",
+                key="checkpoint",
+            )
+
+    def _failed(
+        self, event: AttemptEnded, study: Study, trial: TrialRecord, attempt: AttemptRecord
+    ) -> None:
+        what = _HAPPENED[event.outcome]
+        if event.exit_code is not None and event.outcome is Outcome.FAILED:
+            what += f", exit code {event.exit_code}"
+        where = f" on {text.printable(attempt.host)}" if attempt.host else ""
+        task = f" (job {attempt.job})" if attempt.job else ""
+        headline = f"{self._place(attempt)} {what}{where}{task}"
+        self._tell(event.time, output.paint(headline, "red"))
+        self._more("command", shlex.join(self._command_of(trial)))
+        if event.cause:
+            self._more("cause", text.printable(event.cause))
+        for line in event.tail[-_MOST_TAIL:]:
+            self._more("", f"| {text.cut(text.printable(line), text.WIDTH - 24)}")
+        self._more("then", _what_follows(study, trial, attempt))
+        self._more("log", text.short_path(self._layout.output(attempt.id)))
+
+    def _halt_words(self, study: Study) -> str:
+        if study.halt == "paused":
+            reason = text.printable(study.halt_text)
+            return output.paint(f"paused: {reason}. Nothing more is submitted", "red")
+        if study.halt == "stopped":
+            return "stop was asked for: nothing new is started, running attempts save and leave"
+        return f"stop.{study.halt} is reached: nothing new is started"
+
+    # ---------------------------------------------------------------- lines
+
+    def _place(self, attempt: AttemptRecord) -> str:
+        rung = "" if attempt.end is None and attempt.rung == 0 else f" rung {attempt.rung}"
+        return f"{trial_id(attempt.trial)}{rung}"
+
+    def _tell(self, when: float, words: str) -> None:
+        stamp = text.clock(when) if self._line.is_live else text.iso_local(when)
+        self._line.scroll(f"{stamp}  {words}")
+
+    def _more(self, label: str, words: str) -> None:
+        """Print a further line of the event above."""
+        self._line.scroll(f"          {label:<7}  {words}" if label else f"{'':<19}{words}")
+
+    def _tell_once(self, words: str, key: str = "") -> None:
+        if (key or words) not in self._told:
+            self._told.add(key or words)
+            self._tell(time.time(), words)
+
+    def _state_words(self, overview: Mapping[str, Any]) -> str:
+        trials, rungs = overview["trials"], overview["rungs"]
+        share = trials["finished"] / trials["total"] if trials["total"] else 0.0
+        full = round(_BAR * min(1.0, share))
+        parts = [
+            f"[{self._name}] {'#' * full}{'-' * (_BAR - full)}",
+            f"{trials['started']} of {trials['total']}",
+            f"{sum(row['waiting'] for row in rungs)} waiting",
+            f"{sum(row['running'] for row in rungs)} running",
+        ]
+        if trials["failed"]:
+            parts.append(f"{trials['failed']} failed")
+        if overview["best"] is not None:
+            value = next(iter(overview["best"]["values"].values()))
+            parts.append(f"best {text.metric(value)}")
+        if overview["eta_seconds"] is not None:
+            parts.append(f"~{text.duration(overview['eta_seconds'])} left")
+        return "  ".join(parts)
+
+
+def _what_follows(study: Study, trial: TrialRecord, attempt: AttemptRecord) -> str:
+    """Return what slurmtune does about an attempt that did not succeed."""
+    if trial.state is TrialState.WAITING:
+        if study.halt:
+            return "it goes on at the next launch"
+        if attempt.saved is not None:
+            return f"repeated from {text.resource(attempt.saved)}"
+        return "repeated"
+    if trial.state is TrialState.STOPPED:
+        return "the trial is stopped"
+    if trial.state is not TrialState.FAILED:
+        return "its result counts"
+    key = _RETRY_KEYS.get(attempt.outcome or Outcome.FAILED, "crash")
+    return f"not repeated (retry.{key}); the trial counts as the worst"
