@@ -108,7 +108,7 @@ def run(argv: Sequence[str]) -> int:
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the process ends here
         if is_debugging:
             crash.show_traceback(error)
         return _end(error, argv)

@@ -340,10 +340,8 @@ def _space(checked: Checked, *, everything: bool) -> str:
     ]
     head = f"{'Space':<{_LABEL}}{', '.join(words)}"
     if draws:
-        title = (
-            "its first three" if checked.loaded.spec.search.sampler == "grid" else "three draws"
-        )
-        head += f"     {title} on the right"
+        is_grid = checked.loaded.spec.search.sampler == "grid"
+        head += f"     on the right: {'the first three' if is_grid else 'three draws'}"
     lines = [head, text.table(rows, "<<<" + "<" * len(draws), indent="  ")]
     if len(shown) < len(items):
         lines.append(f"  ...  (--all shows {len(items) - len(shown)} more)")
@@ -422,10 +420,8 @@ def _comparison(checked: Checked) -> list[str]:
         return []
     word = "" if checked.loaded.spec.fidelity is None else checked.loaded.spec.fidelity.resource
     full = checked.trials * top
-    return [
-        f"  Without early stopping: {checked.trials} x {text.resource(top)} = "
-        f"{text.resource(full)} {text.many(word)}, {full / total:.1f} times as many."
-    ]
+    amount = f"{checked.trials} x {text.resource(top)} = {text.resource(full)} {text.many(word)}"
+    return [f"  Without early stopping: {amount}, {full / total:.1f} times as many."]
 
 
 def _slurm(found: cluster.Examination) -> str:

@@ -156,7 +156,6 @@ def _drive(checked: check.Checked, options: LaunchOptions) -> int:
     spec = checked.loaded.spec
     layout = StudyLayout(checked.directory)
     line = output.LiveLine(sys.stdout)
-    line.scroll(_first_line(checked))
     watcher = Watcher(
         line,
         layout,
@@ -166,6 +165,7 @@ def _drive(checked: check.Checked, options: LaunchOptions) -> int:
     )
     session = prepare(checked.loaded, options, watcher)
     try:
+        line.scroll(_first_line(checked))
         _tell_changes(session, line)
         with SignalWatch(lambda: _detach(session)) as signals:
             session.open()
@@ -183,7 +183,7 @@ def _drive(checked: check.Checked, options: LaunchOptions) -> int:
             f"cannot write {text.short_path(layout.root)}: {error.strerror or error}. Jobs that "
             f"run go on; continue with  slurmtune launch {text.short_path(checked.loaded.path)}"
         ) from error
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told, and kept where the study is
         line.clear()
         output.error(crash.message(error, crash.write_report(error, sys.argv[1:], layout.root)))
         if "--debug" in sys.argv:
@@ -231,11 +231,9 @@ def _leave(
     if jobs:
         stays = "stays" if jobs == 1 else "stay"
         where = "on this machine" if is_local else "in the queue"
-        lines = [
-            f"Stopped watching. {text.plural(jobs, word)} {stays} {where} and will finish by "
-            f"{'itself' if jobs == 1 else 'themselves'};",
-            "promotions wait for the driver.",
-        ]
+        alone = "itself" if jobs == 1 else "themselves"
+        stay = f"{text.plural(jobs, word)} {stays} {where} and will finish by {alone};"
+        lines = [f"Stopped watching. {stay}", "promotions wait for the driver."]
     lines.append(f"  continue   slurmtune launch {path}{how}")
     again = number == signal.SIGINT
     if jobs:

@@ -136,7 +136,9 @@ def _print_end(path: str, lines: int | None) -> int:
         output.say("(it printed nothing)")
         return 0
     shown = data.decode("utf-8", "replace").splitlines()
-    output.say("\n".join(map(_safe, shown if lines is None else shown[-lines:])) or "(nothing)")
+    output.say(
+        "\n".join(map(_safe, shown if lines is None else shown[-lines:])) or "(it printed nothing)"
+    )
     return size
 
 

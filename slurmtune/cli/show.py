@@ -63,7 +63,9 @@ def show(
     lines += ["", f"files   {text.short_path(layout.trial(number))}"]
     if trial.checkpoint:
         lines.append(f"ckpt    {text.short_path(layout.checkpoint(number, trial.checkpoint))}")
-    lines.append(f"again   {shlex.join(command_of(identity, layout, trial))}")
+    asks = identity.get("spec", {}).get("run", {}).get("args") == "none"
+    note = "     (asks slurmtune for the values above)" if asks else ""
+    lines.append(f"again   {shlex.join(command_of(identity, layout, trial))}{note}")
     output.say("\n".join(lines))
 
 
@@ -108,7 +110,8 @@ def _headline(whole: Study, trial: TrialRecord, word: str) -> str:
     if attempt is not None and attempt.is_live:
         span = ""
         if attempt.end is not None and word:
-            span = f" ({text.resource(attempt.start)} -> {text.resource(attempt.end)} {text.many(word)})"
+            ends = f"{text.resource(attempt.start)} -> {text.resource(attempt.end)}"
+            span = f" ({ends} {text.many(word)})"
         place = f", job {attempt.job} on {attempt.host}" if attempt.job else ""
         parts.append(f"at rung {attempt.rung}{span}{place}")
     return f"{parts[0]}   {' '.join(parts[1:])}"

@@ -121,8 +121,9 @@ def _headline(overview: study.Overview, layout: StudyLayout) -> str:
     first = f"{overview['study']}   {state}"
     driver, is_bad = _driver(overview)
     if is_bad:
+        again = study.command_to_continue(layout, is_local=overview["backend"] == "local")
         line = f"{first}   {path}\n{output.paint(driver, 'red')}"
-        return f"{line}   continue: {study.command_to_continue(layout)}"
+        return f"{line}   continue: {again}"
     line = f"{first}   {driver}" if driver else first
     return f"{line}   {path}" if len(line) + 3 + len(path) <= text.WIDTH else f"{line}\n{path}"
 
@@ -188,9 +189,8 @@ def _queue(overview: study.Overview) -> list[str]:
 def _use(overview: study.Overview) -> list[str]:
     slots, gpus = overview["slots"]["running"], overview["gpus_now"]
     hours = overview["gpu_hours"]
-    words = [f"{text.plural(slots, 'slot')} now"]
-    if gpus:
-        words[0] = f"{text.plural(gpus, 'GPU')} now"
+    when = "now" if overview["driver"]["alive"] else "when the driver left"
+    words = [f"{text.plural(gpus, 'GPU') if gpus else text.plural(slots, 'slot')} {when}"]
     if hours["used"] or hours["limit"]:
         used = f"{hours['used']:.1f}"
         limit = hours["limit"]
@@ -198,7 +198,8 @@ def _use(overview: study.Overview) -> list[str]:
         if hours["retried"] >= 0.05:
             told += f" ({hours['retried']:.1f} in attempts that failed)"
         words.append(told)
-    return [_entry("use", "; ".join(words))]
+    is_over = overview["state"] in {"done", "failed"} and not words[1:]
+    return [] if is_over else [_entry("use", "; ".join(words))]
 
 
 def _best(overview: study.Overview) -> list[str]:
@@ -215,7 +216,7 @@ def _left(overview: study.Overview) -> list[str]:
     done = f"{trials['started']} of {text.plural(trials['total'], 'trial')} started"
     seconds = overview["eta_seconds"]
     if overview["state"] in {"done", "failed"}:
-        return [_entry("trials", summary.counts(overview))]
+        return [_entry("ended", summary.counts(overview))]
     if seconds is None or not overview["driver"]["alive"]:
         return [_entry("left", f"not known yet ({done})")]
     return [_entry("left", f"about {text.duration(seconds)} ({done})")]

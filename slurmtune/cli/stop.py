@@ -96,8 +96,9 @@ def _stop_study(layout: StudyLayout, *, yes: bool) -> str:
     else:
         record.request_stop(layout, None)
         done = f"cancelled {jobs}" if _is_obeyed(layout) else "asked the driver to stop"
+    again = study.command_to_continue(layout, is_local=overview["backend"] == "local")
     kept = text.plural(sum(row["done"] for row in overview["rungs"]), "result")
-    return f"{name}: {done}. {kept} kept.   continue: {study.command_to_continue(layout)}"
+    return f"{name}: {done}. {kept} kept.   continue: {again}"
 
 
 def _live(whole: Study) -> int:

@@ -123,12 +123,24 @@ def identity(layout: StudyLayout) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def command_to_continue(layout: StudyLayout) -> str:
-    """Return the command that continues the study: with the user's spec if it is still there."""
+def command_to_continue(layout: StudyLayout, *, is_local: bool = False) -> str:
+    """Return the command that continues the study, with the spec that it was launched with."""
+    return f"slurmtune launch {_spec_of(layout)}{' --local' if is_local else ''}"
+
+
+def _spec_of(layout: StudyLayout) -> str:
+    """Return the path of the user's spec: the one beside ``runs`` that equals the study's copy."""
     folder = os.path.dirname(os.path.dirname(layout.root))
-    spec = os.path.join(folder, "spec.toml")
-    path = text.short_path(spec) if os.path.exists(spec) else "spec.toml"
-    return f"slurmtune launch {path}"
+    try:
+        wanted = fs.read_file(layout.spec)
+        for entry in fs.list_dir(folder):
+            path = os.path.join(folder, entry)
+            if entry.endswith(".toml") and fs.read_file(path) == wanted:
+                return text.short_path(path)
+    except OSError:
+        pass
+    path = os.path.join(folder, "spec.toml")
+    return text.short_path(path) if os.path.exists(path) else "SPEC"
 
 
 def name(layout: StudyLayout) -> str:

@@ -41,7 +41,7 @@ def at_resource(overview: Overview, resource: float | None, top: float | None) -
     word = overview["resource"]
     if resource is None or not word:
         return ""
-    of = "" if top is None or top == resource else f" of {text.resource(top)}"
+    of = "" if top is None else f" of {text.resource(top)}"
     unit = word if (top or resource) == 1 else text.many(word)
     return f" at {text.resource(resource)}{of} {unit}"
 

@@ -29,13 +29,11 @@ def many(word: str) -> str:
     return word + "s"
 
 
-def metric(value: float | str | None) -> str:
+def metric(value: float | None) -> str:
     """Return a result with four significant digits, trailing zeros kept: ``0.6120``."""
-    if value is None or isinstance(value, str):
-        return "-" if value is None else value
-    if not math.isfinite(value):
-        return str(float(value))
-    return f"{value:#.4g}".rstrip(".")
+    if value is None:
+        return "-"
+    return f"{value:#.4g}".rstrip(".") if math.isfinite(value) else str(float(value))
 
 
 def value(item: Any) -> str:
@@ -49,7 +47,7 @@ def value(item: Any) -> str:
 
 def resource(amount: float | None) -> str:
     """Return an amount of a resource: ``27``, ``0.5``, ``-`` for none."""
-    return "-" if amount is None else f"{amount:g}" if isinstance(amount, float) else str(amount)
+    return "-" if amount is None else f"{amount:g}"
 
 
 def duration(seconds: float) -> str:
@@ -147,7 +145,7 @@ def table(rows: Sequence[Sequence[str]], align: str, *, indent: str = "", gap: s
 
 
 def wrap(words: str, *, first: str, rest: str, width: int = WIDTH) -> str:
-    """Return ``words`` in lines of ``width``; the first begins with ``first``, others with ``rest``.
+    """Return ``words`` in lines of ``width``, the first behind ``first``, others behind ``rest``.
 
     A word that is longer than a line (a path) is not broken: it could not be copied.
     """

@@ -17,6 +17,7 @@ from slurmtune.core.events import (
     LimitReached,
     SlotEnded,
     SpaceExhausted,
+    StudyOpened,
 )
 from slurmtune.core.ids import trial_id
 from slurmtune.core.trial import Outcome, TrialState
@@ -70,7 +71,7 @@ class Watcher:
         self._command_of = command_of
         self._began = time.monotonic()
         self._has_result = False
-        self._best: float | None = None
+        self._best = math.inf
         self._best_rung = -1
         self._halt = ""
         self._next_state = time.monotonic() + _STATE_LINE_SECONDS
@@ -79,6 +80,8 @@ class Watcher:
     def applied(self, event: Event, study: Study) -> None:
         """Show the event if a person wants to know it."""
         match event:
+            case StudyOpened():
+                self._opened(study)
             case ArraySubmitted():
                 self._submitted(event, study)
             case AttemptEnded():
@@ -114,6 +117,13 @@ class Watcher:
             self._tell(time.time(), words)
 
     # ---------------------------------------------------------------- events
+
+    def _opened(self, study: Study) -> None:
+        """Know what an earlier driver has told."""
+        self._has_result = bool(study.good_trials)
+        for rung, count in sorted(study.rungs.items()):
+            if count.best_loss is not None:
+                self._best, self._best_rung = count.best_loss, rung
 
     def _submitted(self, event: ArraySubmitted, study: Study) -> None:
         array = study.fleet.arrays[event.token]
@@ -171,12 +181,12 @@ class Watcher:
             self._has_result = True
             notes.append(f"first result after {text.duration(time.monotonic() - self._began)}")
         # Only results at the same rung are compared; the first at a higher one takes over.
-        is_better = loss is not None and (
-            attempt.rung > self._best_rung
-            or (attempt.rung == self._best_rung and (self._best is None or loss < self._best))
-        )
-        if is_better:
-            notes = notes or ["new best"]
+        is_first = attempt.rung > self._best_rung
+        if loss is not None and (
+            is_first or (attempt.rung == self._best_rung and loss < self._best)
+        ):
+            is_higher = is_first and self._best_rung >= 0
+            notes = notes or ["first at this rung" if is_higher else "new best"]
             self._best, self._best_rung = loss, attempt.rung
         self._tell(event.time, words + (f"           {notes[0]}" if notes else ""))
         has_higher = attempt.rung < len(study.scheduler.ladder(0)) - 1

@@ -157,7 +157,9 @@ def _left_seconds(study: Study, around: Surroundings, running: int) -> float | N
     """Return a guess of the time left, from the units left and the time that a unit takes."""
     if study.finished or around.expected_units is None or not study.units_done or not running:
         return None
-    left = max(0.0, around.expected_units - float(study.units_done))
+    left = around.expected_units - float(study.units_done)
+    if left <= 0:
+        return None  # more was promoted than expected: nobody knows
     return left * study.unit_seconds / float(study.units_done) / running
 
 

@@ -179,6 +179,11 @@ class Study:
                     return attempt
         raise TransitionError(f"attempt {name} is not known to the study")
 
+    @property
+    def may_start_trials(self) -> bool:
+        """Whether another trial can be started at all, now or later."""
+        return len(self.trials) < self.limits.trials and not self.exhausted
+
     def used_gpu_hours(self) -> float:
         """Return the GPU-hours of all ended attempts."""
         return self.gpu_seconds / 3600
@@ -510,8 +515,7 @@ class Study:
                 continue
             if self._proposing is not None:
                 break
-            may_start = len(self.trials) < self.limits.trials and not self.exhausted
-            decision = self.scheduler.decide(may_start=may_start)
+            decision = self.scheduler.decide(may_start=self.may_start_trials)
             if isinstance(decision, Promote):
                 trial = self.trials[decision.trial]
                 if trial.state is not TrialState.PAUSED:  # stopped by the user meanwhile

@@ -147,6 +147,8 @@ class Driver:
     _gap_seconds: float = 0.0
     _is_silent: bool = False
     _hopeless: frozenset[SlotKey] = frozenset()
+    _released: set[str] = field(default_factory=set)
+    """Arrays whose waiting slots were cancelled since nothing is left for them."""
 
     # ---------------------------------------------------------------- life
 
@@ -190,9 +192,10 @@ class Driver:
                 break
             self.clock.wait(self._tick_seconds)
         self.journal.check_owner()
-        self._look(self.clock.now(), force=True)
         self._save()
         self.files.beat(self.clock.now(), released=True)
+        # After the lease, so that the last overview says that nobody drives the study any more.
+        self._look(self.clock.now(), force=True)
         return self.study.finished or "detached"
 
     def detach(self) -> None:
@@ -391,6 +394,7 @@ class Driver:
         changed = self._feed(events)
         self._check_dead_slots()
         self._check_hopeless_slots(statuses)
+        self._release_surplus()
         return changed
 
     def _slot_ended(self, status: SlotStatus, key: SlotKey, now: float) -> Event:
@@ -414,6 +418,24 @@ class Driver:
                 f"nothing more is submitted. Look at the newest file in {self.settings.directory}"
                 "/logs: is [env] right, and is the study's directory visible on the nodes?"
             )
+
+    def _release_surplus(self) -> None:
+        """Cancel slots that wait for nothing: no offer is left for them and no trial will start.
+
+        What is still promoted goes on in the slots that run: each result frees one.
+        """
+        if not self.settings.reuse or self.study.may_start_trials:
+            return
+        busy = {name for name, demand in self.study.demand().items() if demand.offered}
+        for token, array in list(self.study.fleet.live_arrays.items()):
+            waiting = [
+                key.task
+                for key, status in self._slots.items()
+                if key.token == token and status.state is SlotState.PENDING
+            ]
+            if waiting and array.resource_class not in busy and token not in self._released:
+                self._released.add(token)
+                self._cancel(token, waiting)
 
     def _check_hopeless_slots(self, statuses: Sequence[SlotStatus]) -> None:
         """Cancel slots that can never start, when two looks in a row say so.

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slurmtune.core.actions import Action
 from slurmtune.core.events import Event
 from slurmtune.core.study import Study
-from slurmtune.errors import ReplayError
+from slurmtune.errors import CorruptJournalError, ReplayError, TransitionError
 from slurmtune.store.codec import decode_event, describe_action, encode_event
+
+_MOST_LINES = 200
+"""Actions of one event that are recorded in words: a pause may take thousands of offers back, and
+a record has a greatest length."""
 
 
 def record_of(event: Event, actions: Sequence[Action]) -> dict[str, Any]:
     """Return the journal's record of an event and of what it led to."""
     record: dict[str, Any] = {"e": encode_event(event)}
     if actions:
-        record["a"] = [describe_action(action) for action in actions]
+        record["a"] = _described(actions)
     return record
 
 
@@ -25,20 +30,56 @@ def replay(study: Study, records: Iterable[Mapping[str, Any]]) -> float | None:
 
     Raises:
         ReplayError: the study decides otherwise than it did when the record was written; names
-            both decisions.
+            both decisions. Or a record tells what cannot happen, or happened before.
         CorruptJournalError: a record is damaged.
     """
     first: float | None = None
     for number, record in enumerate(records):
-        event = decode_event(record["e"])
+        event, recorded = _decoded(number, record)
         first = event.time if first is None else first
-        actions = study.handle(event) or ()
-        derived = [describe_action(action) for action in actions]
-        recorded = record.get("a", [])
+        derived = _applied(study, number, event)
         if derived != recorded:
             raise ReplayError(
-                f"record {number} ({record['e'].get('t')}): the journal says "
+                f"record {number} ({_name(event)}): the journal says "
                 f"{'; '.join(recorded) or 'nothing'}, but {'; '.join(derived) or 'nothing'} "
                 "follows from the records before it"
             )
     return first
+
+
+def _decoded(number: int, record: Mapping[str, Any]) -> tuple[Event, list[str]]:
+    event, actions = record.get("e"), record.get("a", [])
+    if not isinstance(event, dict) or not isinstance(actions, list):
+        raise CorruptJournalError(f"record {number} of the journal holds no event")
+    return decode_event(event), [str(action) for action in actions]
+
+
+def _applied(study: Study, number: int, event: Event) -> list[str]:
+    """Return what follows from the event, in words."""
+    try:
+        actions = study.handle(event)
+    except TransitionError as error:
+        raise ReplayError(f"record {number} ({_name(event)}) cannot be: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Its fields are of the right names, but not of the right kinds.
+        raise CorruptJournalError(
+            f"record {number} ({_name(event)}) of the journal makes no sense: {error}"
+        ) from error
+    if actions is None:
+        raise ReplayError(
+            f"record {number} ({_name(event)}) changes nothing after the records before it; "
+            "only what changes something is recorded"
+        )
+    return _described(actions)
+
+
+def _described(actions: Sequence[Action]) -> list[str]:
+    lines = [describe_action(action) for action in actions]
+    if len(lines) <= _MOST_LINES:
+        return lines
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more, {digest[:16]} in all"]
+
+
+def _name(event: Event) -> str:
+    return type(event).__name__

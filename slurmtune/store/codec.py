@@ -12,7 +12,15 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from slurmtune.core import events
-from slurmtune.core.actions import Action, Finish, Offer, Propose, StopAttempt, Withdraw
+from slurmtune.core.actions import (
+    Action,
+    DropCheckpoint,
+    Finish,
+    Offer,
+    Propose,
+    StopAttempt,
+    Withdraw,
+)
 from slurmtune.core.ids import trial_id
 from slurmtune.core.trial import Outcome
 from slurmtune.errors import CorruptJournalError
@@ -76,9 +84,12 @@ def decode_event(record: Mapping[str, Any]) -> events.Event:
         for field, convert in _DECODE.items():
             if field in values:
                 values[field] = convert(values[field])
-        return cls(**values)
-    except (TypeError, ValueError, AttributeError) as error:
+        event = cls(**values)
+        if not isinstance(event.time, int | float):
+            raise TypeError(f"the time is {event.time!r}")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise CorruptJournalError(f"the journal holds a damaged {name} record: {error}") from error
+    return event
 
 
 def describe_action(action: Action) -> str:
@@ -93,6 +104,8 @@ def describe_action(action: Action) -> str:
             return f"Withdraw {attempt}"
         case StopAttempt(attempt=attempt):
             return f"StopAttempt {attempt}"
+        case DropCheckpoint(trial=trial, name=name):
+            return f"DropCheckpoint {trial_id(trial)} {name}"
         case Finish(reason=reason):
             return f"Finish {reason}"
         case _:

@@ -282,6 +282,10 @@ class LiveStudy:
         """Tell whether there is a study."""
         return os.path.exists(self.layout.study)
 
+    def has_claims(self) -> bool:
+        """Tell whether some offer was claimed."""
+        return os.path.isdir(self.layout.claims) and bool(os.listdir(self.layout.claims))
+
 
 class _Talker:
     """Says on stderr what a user would be told."""

@@ -278,7 +278,7 @@ ROUGH = {
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     lives=st.lists(
         st.tuples(st.integers(1, 900), st.sampled_from([0.0, 1.0, 20.0, 200.0, 5000.0])),
@@ -305,7 +305,7 @@ def test_drivers_may_die_again_and_again_on_a_rough_cluster(lives, seed):
 def test_each_append_may_be_the_last():
     """A driver that dies after every k-th append, over and over, still gets there."""
     configs = undisturbed(small())
-    for k in (2, 3, 5, 8):
+    for k in (3, 5, 8):
 
         class Mortal(Driver):
             appends = 0
@@ -362,7 +362,7 @@ class Careless(Driver):
 def test_a_driver_with_a_fault_is_caught(kind):
     configs = undisturbed(small())
     caught = []
-    for step in range(1, STEPS, 5):
+    for step in range(1, STEPS):
         life = Life(small(most_hours=3.0), kind)
         try:
             life.live([step])

@@ -6,7 +6,6 @@ What the program did is read from the files that it wrote itself.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections import Counter
@@ -47,7 +46,6 @@ ASHA = f"{RUN}{SPACE}{LADDER}[search]\nscheduler = 'asha'\ntrials = 9\nparallel 
 # Successive halving promotes the same trials whatever the order of results: what is left after an interruption can be
 # compared with what a study gives that nobody disturbed.
 HALVING = f"{RUN}{SPACE}{LADDER}[search]\nscheduler = 'sha'\ntrials = 9\nparallel = 4\n"
-SINGLE = f"{RUN}{SPACE}[search]\nsampler = 'sobol'\ntrials = {{trials}}\nparallel = 4\n"
 # Without a fidelity there is no resource to train up to.
 ONE_SHOT = """\
 . "$SLURMTUNE_SH"
@@ -56,9 +54,14 @@ echo "{\\"loss\\": $q}" >> "$SLURMTUNE_METRICS"
 """
 
 
+def single_spec(trials: int = 4) -> str:
+    """A spec without rungs."""
+    return f"{RUN}{SPACE}[search]\nsampler = 'sobol'\ntrials = {trials}\nparallel = 4\n"
+
+
 def single(make_study: MakeStudy, program: str = ONE_SHOT, *, trials: int = 4) -> LiveStudy:
-    """A study without rungs."""
-    return make_study(SINGLE.format(trials=trials), programs={"train.sh": program})
+    """A study of that spec."""
+    return make_study(single_spec(trials), programs={"train.sh": program})
 
 
 def attempts_of(live: LiveStudy) -> Counter[str]:
@@ -188,9 +191,9 @@ def test_a_study_survives_one_death_after_the_other(
 
 
 def test_what_runs_goes_on_while_there_is_no_driver(make_study: MakeStudy) -> None:
-    live = make_study(SINGLE.format(trials=4), programs={"train.sh": f"sleep 0.5\n{ONE_SHOT}"})
+    live = single(make_study, f"sleep 0.5\n{ONE_SHOT}")
     driver = live.launch("--local=2")
-    live.wait_until(lambda: os.listdir(live.layout.claims), what="an offer is claimed")
+    live.wait_until(live.has_claims, what="an offer is claimed")
     driver.kill()
     live.wait_until(lambda: len(live.starts) == 4, what="all offers are served")
     assert live.run("--local=2").code == 0
@@ -209,9 +212,9 @@ def test_a_second_driver_is_refused(make_study: MakeStudy) -> None:
 
 
 def test_takeover_replaces_a_driver_that_is_alive(make_study: MakeStudy) -> None:
-    live = make_study(SINGLE.format(trials=4), programs={"train.sh": f"sleep 1\n{ONE_SHOT}"})
+    live = single(make_study, f"sleep 1\n{ONE_SHOT}")
     first = live.launch("--local=2")
-    live.wait_until(lambda: os.listdir(live.layout.claims), what="an offer is claimed")
+    live.wait_until(live.has_claims, what="an offer is claimed")
     assert live.run("--local=2", "--takeover").code == 0
     assert first.wait().code == 5
     assert not live.started_twice
@@ -227,14 +230,15 @@ def test_takeover_replaces_a_driver_that_is_alive(make_study: MakeStudy) -> None
 def test_a_driver_leaves_at_a_signal_and_what_runs_goes_on(
     make_study: MakeStudy, number: signal.Signals, code: int
 ) -> None:
-    live = make_study(SINGLE.format(trials=4), programs={"train.sh": f"sleep 0.7\n{ONE_SHOT}"})
+    live = single(make_study, f"sleep 0.7\n{ONE_SHOT}")
     driver = live.launch("--local=2")
-    live.wait_until(lambda: os.listdir(live.layout.claims), what="an offer is claimed")
+    live.wait_until(live.has_claims, what="an offer is claimed")
     driver.signal(number)
     done = driver.wait()
     assert done.code == code
-    assert f"slurmtune launch {live.spec}" in done.text
-    assert "slurmtune stop live" in done.text
+    assert "Stopped watching. 2 slots stay on this machine" in done.text
+    assert "continue   slurmtune launch spec.toml --local=2" in done.text
+    assert "cancel     slurmtune stop live" in done.text
     live.wait_until(lambda: len(live.starts) == 4, what="the slots serve what is on offer")
     assert live.run("--local=2").code == 0
     assert set(live.outcomes().values()) == {Outcome.SUCCEEDED}
@@ -248,9 +252,9 @@ def test_a_second_signal_ends_what_runs(make_study: MakeStudy) -> None:
     driver.signal(signal.SIGINT)
     time.sleep(0.05)
     driver.signal(signal.SIGINT)
-    assert driver.wait().code == 130
-    slots = [a.slot for t in live.study().trials for a in t.attempts if a.slot]
-    assert slots
+    done = driver.wait()
+    assert done.code == 130
+    assert "Cancelled 2 slots. Results and checkpoints stay." in done.text
     ends = [live.layout.events(start.attempt) for start in live.starts]
     live.wait_until(
         lambda: all(b'"k":"end"' in Path(path).read_bytes() for path in ends),
@@ -261,10 +265,10 @@ def test_a_second_signal_ends_what_runs(make_study: MakeStudy) -> None:
 
 def test_stop_ends_a_study_and_launch_continues_it(make_study: MakeStudy) -> None:
     patient = f"[ -e go ] || sleep 30\n{ONE_SHOT}"
-    live = make_study(SINGLE.format(trials=4), programs={"train.sh": patient})
+    live = single(make_study, patient)
     driver = live.launch("--local=2")
     live.wait_until(lambda: len(live.overview().get("rungs", ())), what="a first look")
-    live.wait_until(lambda: os.listdir(live.layout.claims), what="an offer is claimed")
+    live.wait_until(live.has_claims, what="an offer is claimed")
     assert live.call("stop", "live", "--yes").code == 0
     done = driver.wait(20)
     assert live.study().finished == "stopped"
@@ -290,7 +294,7 @@ def test_a_program_that_never_reports_the_metric_pauses_the_study(make_study: Ma
 def test_a_command_that_does_not_exist_pauses_the_study_after_three(
     make_study: MakeStudy,
 ) -> None:
-    live = make_study(SINGLE.format(trials=9).replace('"sh", "train.sh"', '"no-such-program"'))
+    live = make_study(single_spec(9).replace('"sh", "train.sh"', '"no-such-program"'))
     done = live.run("--local=1")
     assert done.code == 1
     assert "command not found: no-such-program" in done.text
@@ -329,7 +333,7 @@ def test_a_loss_that_is_no_number_is_the_worst(make_study: MakeStudy) -> None:
 def test_a_crash_is_repeated_as_often_as_the_spec_says(make_study: MakeStudy) -> None:
     flaky = f'if [ ! -e "once-$SLURMTUNE_TRIAL" ]; then touch "once-$SLURMTUNE_TRIAL"; exit 3; fi\n{ONE_SHOT}'
     live = make_study(
-        SINGLE.format(trials=2) + "[retry]\ncrash = 1\n", programs={"train.sh": flaky}
+        single_spec(2) + "[retry]\ncrash = 1\n", programs={"train.sh": flaky}
     )
     assert live.run("--local=1").code == 0
     assert list(live.outcomes().values()) == [Outcome.FAILED, Outcome.SUCCEEDED] * 2
@@ -391,7 +395,7 @@ def test_a_second_launch_may_ask_for_more_trials(make_study: MakeStudy) -> None:
     live = single(make_study)
     assert live.run("--local=2").code == 0
     first = live.proposals()
-    live.write_spec(SINGLE.format(trials=6))
+    live.write_spec(single_spec(6))
     assert live.run("--local=2", "--yes").code == 0
     assert live.proposals()[:4] == first
     assert len(live.starts) == 6
@@ -400,7 +404,7 @@ def test_a_second_launch_may_ask_for_more_trials(make_study: MakeStudy) -> None:
 def test_a_changed_space_is_refused(make_study: MakeStudy) -> None:
     live = single(make_study)
     assert live.run("--local=2").code == 0
-    live.write_spec(SINGLE.format(trials=4).replace("1000000", "2000000"))
+    live.write_spec(single_spec(4).replace("1000000", "2000000"))
     done = live.run("--local=2", "--yes")
     assert done.code == 2
     assert "space.q" in done.err
