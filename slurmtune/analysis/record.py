@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slurmtune.analysis import overview_check
 from slurmtune.errors import StudyNotFoundError, StudyStateError
-from slurmtune.store import control, fs, lease
+from slurmtune.store import control, fs, lease, sealed
 from slurmtune.store.layout import StudyLayout
 
 RUNS = "runs"
@@ -70,13 +70,14 @@ def read_overview(layout: StudyLayout) -> dict[str, Any] | None:
         StudyStateError: it is damaged.
     """
     try:
-        overview = json.loads(fs.read_file(layout.status))
+        overview = sealed.unseal(fs.read_file(layout.status))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise StudyStateError(f"{layout.status} is damaged: {error}") from error
-    if not isinstance(overview, dict) or "rungs" not in overview:
-        raise StudyStateError(f"{layout.status} is damaged: it is no overview")
+    wrong = overview_check.first_fault(overview)
+    if wrong:
+        raise StudyStateError(f"{layout.status} is damaged: {wrong} makes no sense")
     return overview
 
 

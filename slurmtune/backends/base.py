@@ -10,8 +10,8 @@ an `Exchange`, never through the backend.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -80,6 +80,9 @@ class BackendLimits:
     """Slots in one array."""
     max_live_slots: int | None = None
     """Slots queued or running at once."""
+    longest_seconds: Mapping[str, int] = field(default_factory=dict)
+    """Longest time limit of a slot by partition; ``""`` is the default partition. A partition
+    that is missing here has none that we know of."""
 
 
 class Backend(Protocol):

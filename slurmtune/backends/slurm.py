@@ -29,7 +29,7 @@ from slurmtune.errors import (
     SpecError,
     SubmissionRefusedError,
 )
-from slurmtune.slurm import environment, limits, sacct, sbatch, script, squeue, state
+from slurmtune.slurm import environment, limits, sacct, sbatch, script, sinfo, squeue, state
 from slurmtune.slurm.advice import NO_SLURM
 from slurmtune.slurm.duration import time_in_minutes
 from slurmtune.slurm.jobid import format_task, format_tasks
@@ -191,8 +191,18 @@ class SlurmBackend:
             self._limits = BackendLimits(
                 max_array_size=config.max_array_size,
                 max_live_slots=self._submit_limit(config),
+                longest_seconds=self._longest_seconds(),
             )
         return self._limits
+
+    def _longest_seconds(self) -> dict[str, int]:
+        longest: dict[str, int] = {}
+        for group in sinfo.parse(self._ask(sinfo.command()).stdout):
+            if group.time_limit_seconds is not None:
+                longest[group.partition] = group.time_limit_seconds
+                if group.is_default:
+                    longest[""] = group.time_limit_seconds
+        return longest
 
     def submit(self, array: ArraySpec) -> str:
         """Submit the array and return its job id; see `Backend.submit`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -35,12 +36,12 @@ _HELP = """Tune hyperparameters in Slurm job arrays: no server, no database.
 
 \b
 Examples
-  slurmtune init                        write a spec and a program to start from
-  slurmtune check spec.toml             the plan and its cost; nothing is submitted
-  slurmtune launch spec.toml            start; the same again continues
-  slurmtune launch spec.toml --local    without Slurm, on this machine
-  slurmtune status                      where it stands
-  slurmtune best --args                 the best values, for your command line
+  slurmtune init                      write a spec and a program to start from
+  slurmtune check spec.toml           the plan and its cost, nothing submitted
+  slurmtune launch spec.toml          start; the same again continues
+  slurmtune launch spec.toml --local  without Slurm, on this machine
+  slurmtune status                    where it stands
+  slurmtune best --args               the best values, for your command line
 """
 _ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 
@@ -84,8 +85,13 @@ for _module in (explain, schema, version):
 
 def main() -> None:
     """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What the terminal's encoding does not have is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     with output.quiet_pipe():
         code = run(sys.argv[1:])
+        sys.stdout.flush()
     sys.exit(code)
 
 

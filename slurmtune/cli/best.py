@@ -42,7 +42,9 @@ def best(
     if json:
         output.say_json({**found, "study": overview["study"], "dir": layout.root})
     elif args:
-        output.say(shlex.join(arguments(layout, found["params"])))
+        words = shlex.join(arguments(layout, found["params"]))
+        # A program gets the values as they are.
+        output.say_exactly(output.plain(words) if study.is_watched() else words)
     else:
         output.say(summary.best_text(overview, layout))
         _warn_of_lower_rung(overview)

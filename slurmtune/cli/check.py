@@ -143,7 +143,11 @@ def run(
         None
         if offline
         else cluster.examine(
-            checked.loaded, checked.requests, checked.rung_classes, _first_slots(checked)
+            checked.loaded,
+            checked.directory,
+            checked.requests,
+            checked.rung_classes,
+            _first_slots(checked),
         )
     )
     if json:
@@ -197,20 +201,18 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
 
 def _existing(loaded: LoadedSpec) -> tuple[str, Sequence[Change], bool]:
     """Return where the study lives, what differs there, and whether it is new."""
-    import json
-
     from slurmtune.spec.difference import difference, effective
+    from slurmtune.store import fs, sealed
 
     table = loaded.spec.study
     directory = os.path.abspath(os.path.join(loaded.base_dir, table.dir, table.name))
     try:
-        with open(os.path.join(directory, "study.json"), encoding="utf-8") as file:
-            stored = json.load(file)["spec"]
+        stored = sealed.unseal(fs.read_file(os.path.join(directory, "study.json")))["spec"]
+        return directory, difference(stored, effective(loaded.spec)), False
     except FileNotFoundError:
         return directory, (), True
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return directory, (), False
-    return directory, difference(stored, effective(loaded.spec)), False
 
 
 def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list[str]:
@@ -226,7 +228,7 @@ def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list
         )
     share = _constraint_share(space)
     if share < 0.01:
-        words = "no" if share == 0 else f"only {100 * share:.1f} %"
+        words = "none" if share == 0 else f"only {100 * share:.1f} %"
         found.append(f"{words} of {_CONSTRAINT_DRAWS} random configs keep the constraints")
     if not spec.slurm.time and not spec.slurm.time_per_unit and "slurm.time" not in loaded.given:
         found.append("slurm.time is not given: each slot asks for 1 h")
@@ -269,7 +271,11 @@ def _first_slots(checked: Checked) -> int:
 
 def _print_scripts(checked: Checked) -> None:
     slots = _first_slots(checked)
-    made = cluster.scripts(checked.loaded, checked.requests, checked.rung_classes, slots)
+    from slurmtune.spec.cluster import scripts
+
+    made = scripts(
+        checked.loaded, checked.directory, checked.requests, checked.rung_classes, slots
+    )
     for name, script in made.items():
         rungs = [str(r) for r, one in enumerate(checked.rung_classes) if one == name]
         word = "rung" if len(rungs) == 1 else "rungs"
@@ -426,7 +432,7 @@ def _comparison(checked: Checked) -> list[str]:
 
 def _slurm(found: cluster.Examination) -> str:
     lines = [f"{'Slurm':<{_LABEL}}{found.headline}"]
-    colours = {"ok": "green", "warn": "yellow", "error": "red"}
+    colours = {"ok": "green", "note": "accent", "warn": "yellow", "error": "red"}
     width = max((len(one.subject) for one in found.findings), default=0)
     for one in found.findings:
         start = f"  {output.paint(f'{one.level:<5}', colours[one.level])} {one.subject:<{width}}  "
@@ -445,7 +451,7 @@ def _last_line(checked: Checked, found: cluster.Examination | None) -> str:
     if found is not None and found.errors:
         wrong = text.plural(len(found.errors), "error")
         return f"{wrong}, {told}nothing was submitted.   change [slurm] in {path}"
-    is_elsewhere = found is not None and found.headline == "not on this machine"
+    is_elsewhere = found is not None and found.headline == cluster.ELSEWHERE
     local = " --local" if is_elsewhere else ""
     return f"{told}nothing was submitted.   next: slurmtune launch {path}{local}"
 

@@ -1,30 +1,25 @@
-"""What Slurm says to a spec before anything is submitted."""
+"""What Slurm says to a spec before anything is submitted, in lines for people."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from slurmtune.cli import text
+from slurmtune.cli import clock, text
 from slurmtune.errors import BackendError, BackendUnavailableError, SpecError
 
 if TYPE_CHECKING:
     from slurmtune.core.request import ResourceRequest
-    from slurmtune.slurm.advice import Facts
-    from slurmtune.slurm.limits import ClusterConfig
+    from slurmtune.spec.cluster import Survey, Verdict
     from slurmtune.spec.load import LoadedSpec
 
 _START = re.compile(r"to start at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
 _NOW_SECONDS = 90.0
 _FAR_SECONDS = 366 * 86400.0
-_TOKEN = "st-00000000-1-1"  # noqa: S105
+ELSEWHERE = "not on this machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +27,10 @@ class Finding:
     """One line about the cluster."""
 
     level: str
-    """``ok``, ``warn`` or ``error``."""
+    """``ok``, ``note``, ``warn`` or ``error``."""
     subject: str
     words: str
     code: str = ""
-    fix: str = ""
     says: str = ""
     """Slurm's own words."""
 
@@ -63,7 +57,6 @@ class Examination:
                     "subject": one.subject,
                     "code": one.code,
                     "message": one.words,
-                    "fix": one.fix,
                     "says": one.says,
                 }
                 for one in self.findings
@@ -73,96 +66,54 @@ class Examination:
 
 def is_here() -> bool:
     """Tell whether this machine can submit jobs."""
-    return shutil.which("sbatch") is not None
+    from slurmtune.spec import cluster
+
+    return cluster.is_here()
 
 
 def examine(
     loaded: LoadedSpec,
+    directory: str,
     requests: Mapping[str, ResourceRequest],
     rung_classes: Sequence[str],
     slots: int,
 ) -> Examination:
-    """Let Slurm look at one array of each resource class."""
-    from slurmtune.backends.probe import gather_facts
-    from slurmtune.slurm.advice import NO_ANSWER, NO_SLURM
+    """Let Slurm look at one array of each resource class; a Slurm that is silent is no error."""
+    from slurmtune.spec import cluster
 
-    if not is_here():
-        note = Finding(level="warn", subject="Slurm", words=str(NO_SLURM), code=NO_SLURM.code)
-        return Examination(headline="not on this machine", findings=(note,))
+    nothing = Finding(
+        level="note",
+        subject="sbatch",
+        words=f"{cluster.NO_SLURM.message}. {cluster.NO_SLURM.fix}",
+        code=cluster.NO_SLURM.code,
+    )
+    if not cluster.is_here():
+        return Examination(headline=ELSEWHERE, findings=(nothing,))
     try:
-        facts, config = gather_facts()
-        findings = [_array(facts, config, slots)]
-        for name, script in scripts(loaded, requests, rung_classes, slots).items():
-            rungs = [rung for rung, one in enumerate(rung_classes) if one == name]
-            findings += _examine_one(script, requests[name], facts, rungs, len(rung_classes))
+        found = cluster.survey(loaded, directory, requests, rung_classes, slots)
     except BackendUnavailableError as error:
-        lost = Finding(
+        says = str(error).rpartition(": ")[2].strip()
+        silent = Finding(
             level="warn",
             subject="Slurm",
-            words=NO_ANSWER.message,
-            code=NO_ANSWER.code,
-            says=str(error),
+            words="does not answer: its part of the spec is not checked",
+            code=cluster.NO_ANSWER.code,
+            says=says,
         )
-        return Examination(headline="no answer", findings=(lost,))
-    except BackendError as error:
-        return Examination(
-            headline="not on this machine",
-            findings=(Finding(level="warn", subject="Slurm", words=str(error)),),
-        )
-    version = f"{config.version}, cluster {config.cluster}" if config.cluster else config.version
+        return Examination(headline="no answer", findings=(silent,))
+    except BackendError:
+        return Examination(headline=ELSEWHERE, findings=(nothing,))
+    except SpecError as error:
+        wrong = Finding(level="error", subject="script", words=str(error))
+        return Examination(headline="a batch script cannot be made", findings=(wrong,))
+    findings = [_array(found, slots)]
+    for verdict in found.verdicts:
+        findings += _of_class(verdict, len(rung_classes))
+    name = f", cluster {found.config.cluster}" if found.config.cluster else ""
     return Examination(
-        headline=f"{version}; checked with sbatch --test-only", findings=tuple(findings)
+        headline=f"{found.config.version}{name}; checked with sbatch --test-only",
+        findings=tuple(findings),
     )
-
-
-def scripts(
-    loaded: LoadedSpec,
-    requests: Mapping[str, ResourceRequest],
-    rung_classes: Sequence[str],
-    slots: int,
-) -> dict[str, str]:
-    """Return the batch script of a first array of each resource class, in the order of rungs.
-
-    Raises:
-        SpecError: an option cannot stand in a script.
-    """
-    from slurmtune.backends.base import ArraySpec
-    from slurmtune.backends.slurm import SlurmBackend
-    from slurmtune.driver.clock import SystemClock
-    from slurmtune.spec.launching import study_directory
-    from slurmtune.store.layout import StudyLayout
-
-    layout = StudyLayout(study_directory(loaded))
-    with tempfile.TemporaryDirectory(prefix="slurmtune-check-") as aside:
-        backend = SlurmBackend(
-            layout.root,
-            _Aside(layout.logs, aside),
-            [sys.executable],
-            clock=SystemClock(),
-            signal=loaded.spec.slurm.signal,
-            requeue=loaded.spec.slurm.requeue,
-        )
-        return {
-            name: backend.script(
-                ArraySpec(
-                    token=_TOKEN, request=requests[name], size=slots, manifest_sha256="0" * 64
-                )
-            )
-            for name in dict.fromkeys(rung_classes)
-        }
-
-
-@dataclass(slots=True)
-class _Aside:
-    """The paths of a study that need not exist yet: nothing is written there."""
-
-    logs: str
-    folder: str
-
-    def array(self, token: str) -> str:
-        """Return a folder that may be written."""
-        del token
-        return self.folder
 
 
 def refusal(findings: Sequence[Finding]) -> str:
@@ -173,39 +124,25 @@ def refusal(findings: Sequence[Finding]) -> str:
     )
 
 
-def _examine_one(
-    script: str,
-    request: ResourceRequest,
-    facts: Facts,
-    rungs: Sequence[int],
-    rung_count: int,
-) -> list[Finding]:
-    from slurmtune.backends.probe import probe
-
-    try:
-        verdict = probe(script, request, facts)
-    except SpecError as error:
-        return [Finding(level="error", subject="request", words=str(error))]
-    subject = str(dict(request.options).get("partition", "")) or facts.default_partition or "job"
-    where = "" if len(rungs) == rung_count else f" ({_rung_words(rungs)})"
+def _of_class(verdict: Verdict, rung_count: int) -> list[Finding]:
+    subject = verdict.partition or "job"
+    where = "" if len(verdict.rungs) == rung_count else f" ({_rung_words(verdict.rungs)})"
     found = [
         Finding(
             level="error" if advice.is_error else "warn",
             subject=subject,
             words=advice.message + (f". {advice.fix}" if advice.fix else "") + where,
             code=advice.code,
-            fix=advice.fix,
             says=advice.says,
         )
         for advice in verdict.advice
     ]
     if verdict.accepted:
         level, words = _start_words(verdict.says)
-        found.insert(0, Finding(level=level, subject=subject, words=words + where, says=""))
+        found.insert(0, Finding(level=level, subject=subject, words=words + where))
     elif not any(one.level == "error" for one in found):
-        found.append(
-            Finding(level="error", subject=subject, words="Slurm refuses it", says=verdict.says)
-        )
+        words = f"Slurm refuses it{where}"
+        found.append(Finding(level="error", subject=subject, words=words, says=verdict.says))
     return found
 
 
@@ -213,7 +150,7 @@ def _start_words(says: str) -> tuple[str, str]:
     found = _START.search(says)
     if found is None:
         return "ok", "would be accepted"
-    seconds = datetime.fromisoformat(found[1]).astimezone().timestamp() - time.time()
+    seconds = datetime.fromisoformat(found[1]).astimezone().timestamp() - clock.now()
     if seconds < _NOW_SECONDS:
         return "ok", "could start now"
     if seconds > _FAR_SECONDS:
@@ -221,14 +158,14 @@ def _start_words(says: str) -> tuple[str, str]:
     return "warn", f"wait about {text.duration(seconds)} at present"
 
 
-def _array(facts: Facts, config: ClusterConfig, slots: int) -> Finding:
-    most = config.max_array_size - 1
-    words = f"first array of {text.plural(slots, 'task')} (MaxArraySize {config.max_array_size})"
-    if slots > most:
-        words = f"arrays of up to {text.plural(most, 'task')}; more are split"
-    if facts.submit_limit is not None and facts.submit_limit < slots:
-        words = f"you may have at most {text.plural(facts.submit_limit, 'job')} queued at once"
+def _array(found: Survey, slots: int) -> Finding:
+    size, limit = found.facts.max_array_size, found.facts.submit_limit
+    if limit is not None and limit < slots:
+        words = f"you may have at most {text.plural(limit, 'job')} queued; the rest comes later"
         return Finding(level="warn", subject="array", words=words)
+    words = f"first array of {text.plural(slots, 'task')} (MaxArraySize {size})"
+    if slots >= size:
+        words = f"arrays of up to {text.plural(size - 1, 'task')} (MaxArraySize {size})"
     return Finding(level="ok", subject="array", words=words)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
-import time
 import traceback
 from collections.abc import Sequence
+from datetime import datetime
 
 EXIT_CODE = 70
+_SECRET = re.compile(r"(.*(?:key|token|secret|passw|cred)[^=]*=).+", re.IGNORECASE | re.DOTALL)
 
 
 def write_report(error: BaseException, argv: Sequence[str], folder: str | None = None) -> str:
@@ -22,11 +24,11 @@ def write_report(error: BaseException, argv: Sequence[str], folder: str | None =
 
     lines = [
         f"slurmtune {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        f"command: slurmtune {' '.join(argv)}",
+        f"command: slurmtune {' '.join(map(_without_secret, argv))}",
         "",
         "".join(traceback.format_exception(error)),
     ]
-    name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    name = f"crash-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
     for place in (folder, os.getcwd(), os.environ.get("TMPDIR", "/tmp")):  # noqa: S108
         if place is None:
             continue
@@ -52,3 +54,9 @@ def message(error: BaseException, path: str) -> str:
 def show_traceback(error: BaseException) -> None:
     """Print the traceback, for ``--debug``."""
     sys.stderr.write("".join(traceback.format_exception(error)))
+
+
+def _without_secret(word: str) -> str:
+    """Return a word of the command line; users send us the report, so ``TOKEN=...`` is cut."""
+    found = _SECRET.fullmatch(word)
+    return word if found is None else f"{found[1]}(hidden)"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 from enum import Enum
 from typing import Annotated, NamedTuple
 
 import typer
 
-from slurmtune import resources
-from slurmtune.cli import output, text
+from slurmtune.cli import output, resources, text
 from slurmtune.errors import BackendError, UsageError
 
 
@@ -64,7 +62,7 @@ def init(
     """
     kind = template or _ask()
     kit = _KITS[kind]
-    targets = {name: os.path.join(directory, name) for name in (_SPEC, kit.program)}
+    targets = {name: os.path.normpath(os.path.join(directory, name)) for name in (_SPEC, kit.program)}
     if os.path.exists(targets[_SPEC]) and not force:
         raise UsageError(
             f"{targets[_SPEC]} exists; --force overwrites it, or name another folder: "
@@ -109,12 +107,13 @@ def _ask() -> Kind:
 
 def _fitted(spec: str) -> tuple[str, str]:
     """Return the spec with what is known of this cluster, and what that was, in words."""
-    if shutil.which("sinfo") is None:
+    from slurmtune.spec import cluster
+
+    if not cluster.is_here():
         return spec, ""
-    from slurmtune.backends.probe import gather_facts
 
     try:
-        facts, _ = gather_facts()
+        facts = cluster.facts()
     except BackendError:
         return spec, ""
     partition = facts.default_partition

@@ -104,7 +104,7 @@ def launch(
     checked = check.examine(spec, given, launching=True)
     for problem in checked.loaded.problems:
         output.complain(f"{problem}\n")
-    if local is None:
+    if local is None and all(change.allowed for change in checked.changes):
         _ask_slurm(checked)
     if (
         takeover
@@ -134,13 +134,15 @@ def _ask_slurm(checked: check.Checked) -> None:
         BackendError: it would refuse it.
     """
     if not cluster.is_here():
-        from slurmtune.slurm.advice import NO_SLURM
+        from slurmtune.spec.cluster import NO_SLURM
 
         raise BackendError(str(NO_SLURM))
     if not checked.is_new and not checked.changes:
         return
     slots = min(checked.loaded.spec.search.parallel, checked.trials)
-    found = cluster.examine(checked.loaded, checked.requests, checked.rung_classes, slots)
+    found = cluster.examine(
+        checked.loaded, checked.directory, checked.requests, checked.rung_classes, slots
+    )
     check.refuse_unless_good(found)
     for finding in found.findings:
         if finding.level == "warn":

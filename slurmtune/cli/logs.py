@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import Annotated, Any
 
 import typer
 
-from slurmtune.cli import output, study, text
+from slurmtune.cli import clock, output, study, text
 from slurmtune.cli.options import parse_trial, study_and_trial
 from slurmtune.core.ids import parse_attempt_id, trial_id
 from slurmtune.errors import StudyNotFoundError
@@ -156,7 +155,7 @@ def _follow(layout: StudyLayout, attempt: str, offset: int) -> None:
         if has_ended:
             output.say(_headline(layout, attempt))
             return
-        time.sleep(_LOOK_SECONDS)
+        clock.pause(_LOOK_SECONDS)
 
 
 def _show_newest_slot(layout: StudyLayout, lines: int | None) -> None:

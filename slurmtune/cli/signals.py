@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from slurmtune.cli import clock
 
 SECOND_SECONDS = 5.0
 """A second Ctrl-C within this time cancels the jobs."""
@@ -72,7 +73,7 @@ class SignalWatch:
         """Tell whether a second Ctrl-C follows the first in time; waits as long as it may."""
         with self._changed:
             while not self._is_second:
-                left = self._first_time + SECOND_SECONDS - time.monotonic()
+                left = self._first_time + SECOND_SECONDS - clock.now()
                 if self._first != signal.SIGINT or left <= 0:
                     return False
                 self._changed.wait(left)
@@ -85,9 +86,9 @@ class SignalWatch:
             with self._changed:
                 is_first = self._first is None
                 if is_first:
-                    self._first, self._first_time = heard[0], time.monotonic()
+                    self._first, self._first_time = heard[0], clock.now()
                 elif heard[0] == signal.SIGINT:
-                    in_time = time.monotonic() - self._first_time <= SECOND_SECONDS
+                    in_time = clock.now() - self._first_time <= SECOND_SECONDS
                     self._is_second = self._is_second or in_time
                 self._changed.notify_all()
             if is_first:

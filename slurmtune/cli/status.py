@@ -6,15 +6,16 @@ people who watch.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from slurmtune.analysis import record
-from slurmtune.cli import output, study, summary, text
+from slurmtune.cli import clock, output, study, summary, text
 from slurmtune.cli.options import JsonOption, StudyArgument
+from slurmtune.cli.summary import HAPPENED
+from slurmtune.core.trial import Outcome
 from slurmtune.errors import StudyNotFoundError
 from slurmtune.slurm.reason import plain_reason
 from slurmtune.store.layout import StudyLayout
@@ -75,7 +76,7 @@ def status(
             _redraw(render(overview, layout))
         if watch is None or not is_going_on(overview):
             break
-        time.sleep(max(watch, _LEAST_WATCH_SECONDS))
+        clock.pause(max(watch, _LEAST_WATCH_SECONDS))
     if exit_code:
         raise typer.Exit(code_of(overview))
 
@@ -83,6 +84,11 @@ def status(
 def is_going_on(overview: study.Overview) -> bool:
     """Tell whether something may still change."""
     return bool(overview["driver"]["alive"])
+
+
+def is_unfinished(overview: study.Overview) -> bool:
+    """Tell whether the study goes on, or would with a driver."""
+    return bool(overview["state"] == "running")
 
 
 def code_of(overview: study.Overview) -> int:
@@ -114,7 +120,7 @@ def render(overview: study.Overview, layout: StudyLayout) -> str:
 
 def _headline(overview: study.Overview, layout: StudyLayout) -> str:
     # While a driver lives time goes on; otherwise the overview is as old as its end.
-    until = time.time() if overview["driver"]["alive"] else overview["time"]
+    until = clock.now() if overview["driver"]["alive"] else overview["time"]
     lasted = text.stopwatch(until - overview["opened"])
     state = f"{overview['state']} {lasted}"
     path = text.short_path(layout.root)
@@ -122,7 +128,8 @@ def _headline(overview: study.Overview, layout: StudyLayout) -> str:
     driver, is_bad = _driver(overview)
     if is_bad:
         again = study.command_to_continue(layout, is_local=overview["backend"] == "local")
-        line = f"{first}   {path}\n{output.paint(driver, 'red')}"
+        colour = "red" if is_unfinished(overview) else "yellow"
+        line = f"{first}   {path}\n{output.paint(driver, colour)}"
         return f"{line}   continue: {again}"
     line = f"{first}   {driver}" if driver else first
     return f"{line}   {path}" if len(line) + 3 + len(path) <= text.WIDTH else f"{line}\n{path}"
@@ -131,11 +138,11 @@ def _headline(overview: study.Overview, layout: StudyLayout) -> str:
 def _driver(overview: study.Overview) -> tuple[str, bool]:
     """Return what to say about the driver, and whether the user should do something."""
     driver = overview["driver"]
-    ago = text.duration(time.time() - driver["beat"])
+    ago = text.duration(clock.now() - driver["beat"])
     if driver["alive"]:
         return f"driver ok ({driver['host']}, pid {driver['pid']}, {ago} ago)", False
-    if overview["state"] in {"done", "failed"}:
-        return f"ended {ago} ago", False
+    if not is_unfinished(overview):
+        return f"ended {ago} ago", overview["state"] in {"paused", "stopped"}
     if not driver["host"]:
         return "no driver", True
     how = "left" if driver["released"] else "died"
@@ -176,10 +183,10 @@ def _queue(overview: study.Overview) -> list[str]:
         named = f' for "{reason}"' if reason and words != reason else ""
         told = f"{count} {verb}{named}: {words}"
         if group["start"] is not None:
-            told += f"; start about {text.about(group['start'], time.time())}"
+            told += f"; start about {text.about(group['start'], clock.now())}"
         lines.append(_entry("queue" if not lines else "", told))
     if lines and not _running(overview) and not overview["trials"]["finished"]:
-        waited = text.duration(time.time() - overview["opened"])
+        waited = text.duration(clock.now() - overview["opened"])
         jobs = text.plural(overview["slots"]["waiting"], "job")
         verb = "waits" if overview["slots"]["waiting"] == 1 else "wait"
         lines.insert(0, f"nothing has started yet: {jobs} {verb} {waited} so far")
@@ -198,7 +205,7 @@ def _use(overview: study.Overview) -> list[str]:
         if hours["retried"] >= 0.05:
             told += f" ({hours['retried']:.1f} in attempts that failed)"
         words.append(told)
-    is_over = overview["state"] in {"done", "failed"} and not words[1:]
+    is_over = not is_unfinished(overview) and not words[1:]
     return [] if is_over else [_entry("use", "; ".join(words))]
 
 
@@ -215,7 +222,7 @@ def _left(overview: study.Overview) -> list[str]:
     trials = overview["trials"]
     done = f"{trials['started']} of {text.plural(trials['total'], 'trial')} started"
     seconds = overview["eta_seconds"]
-    if overview["state"] in {"done", "failed"}:
+    if not is_unfinished(overview):
         return [_entry("ended", summary.counts(overview))]
     if seconds is None or not overview["driver"]["alive"]:
         return [_entry("left", f"not known yet ({done})")]
@@ -226,7 +233,8 @@ def _notes(overview: study.Overview) -> list[str]:
     lines = []
     for failure in overview["failures"]:
         cause = text.printable(failure["cause"] or str(failure["outcome"]))
-        words = f"{failure['trial']} failed: {cause}"
+        happened = HAPPENED.get(Outcome(failure["outcome"] or "FAILED"), "failed")
+        words = f"{failure['trial']} {happened}: {cause}"
         more = f"slurmtune logs {failure['trial']}"
         room = text.WIDTH - _LABEL - len(more) - 2
         lines.append(_entry("note", f"{text.cut(words, room):<{room}}  {more}"))
@@ -245,10 +253,10 @@ def _running(overview: study.Overview) -> int:
 def _redraw(shown: str) -> None:
     # Home, then every line with the rest of it erased, then everything below.
     if study.is_watched():
-        body = shown.replace("\n", "\x1b[K\n")
-        output.say(f"\x1b[H{body}\x1b[K\x1b[J")
+        body = output.plain(shown).replace("\n", "\x1b[K\n")
+        output.say_exactly(f"\x1b[H{body}\x1b[K\x1b[J")
     else:
-        output.say(f"{text.iso_local(time.time())}\n{shown}\n")
+        output.say(f"{text.iso_local(clock.now())}\n{shown}\n")
 
 
 def _show_all(*, json: bool) -> None:
@@ -270,7 +278,7 @@ def _one_line(overview: dict[str, Any]) -> Sequence[str]:
     return (
         overview["study"],
         overview["state"],
-        f"{trials['finished']}/{trials['total']}",
+        f"{trials['started']}/{trials['total']}",
         str(trials["failed"]),
         value,
         _driver(overview)[0],

@@ -6,27 +6,22 @@ record of that, since the next driver sees that they are gone.
 
 from __future__ import annotations
 
-import os
-import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slurmtune.analysis import record
-from slurmtune.cli import output, study, text
+from slurmtune.cli import clock, output, study, text
 from slurmtune.cli.options import JsonOption, YesOption, parse_trial, study_and_trial
 from slurmtune.core.ids import trial_id
 from slurmtune.store import fs
 from slurmtune.store.layout import StudyLayout
 
 if TYPE_CHECKING:
-    from slurmtune.backends.base import Backend
     from slurmtune.core.study import Study
 
 _ANSWER_SECONDS = 20.0
 """How long a driver may take to obey: it may be waiting for sbatch."""
-_LOCAL_PATIENCE_SECONDS = 10.0
 
 
 def register(app: typer.Typer) -> None:
@@ -80,7 +75,7 @@ def _stop_trial(layout: StudyLayout, number: int) -> str:
 def _stop_study(layout: StudyLayout, *, yes: bool) -> str:
     overview = study.overview_of(layout)
     waiting, running = overview["slots"]["waiting"], overview["slots"]["running"]
-    jobs = f"{waiting} waiting and {running} running jobs"
+    jobs = _jobs(waiting, running)
     name = study.name(layout)
     is_driven = study.driver_state(layout).alive
     whole = None if is_driven else study.read_study(layout)
@@ -91,7 +86,9 @@ def _stop_study(layout: StudyLayout, *, yes: bool) -> str:
     if not output.ask(f"{name}: cancel {jobs}? Checkpoints stay.", yes=yes):
         return "nothing was stopped"
     if whole is not None:
-        _cancel_slots(layout, whole, overview)
+        from slurmtune.spec.cluster import cancel_slots
+
+        cancel_slots(layout, whole)
         done = "cancelled its jobs"
     else:
         record.request_stop(layout, None)
@@ -101,56 +98,25 @@ def _stop_study(layout: StudyLayout, *, yes: bool) -> str:
     return f"{name}: {done}. {kept} kept.   continue: {again}"
 
 
+def _jobs(waiting: int, running: int) -> str:
+    """Return ``9 waiting and 12 running jobs``; what there are none of is left out."""
+    counts = {"waiting": waiting, "running": running}
+    words = [f"{count} {state}" for state, count in counts.items() if count]
+    if not words:
+        return "no jobs"
+    return f"{text.joined(words)} job{'' if waiting + running == 1 else 's'}"
+
+
 def _live(whole: Study) -> int:
     return sum(array.live for array in whole.fleet.live_arrays.values())
 
 
 def _is_obeyed(layout: StudyLayout) -> bool:
     """Wait until the driver has taken all commands; tell whether it did."""
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    while time.monotonic() < deadline:
+    deadline = clock.now() + _ANSWER_SECONDS
+    while clock.now() < deadline:
         names = fs.list_dir(layout.control)
         if not any(name.endswith(".json") for name in names):
             return True
-        time.sleep(0.2)
+        clock.pause(0.2)
     return False
-
-
-def _cancel_slots(layout: StudyLayout, whole: Study, overview: study.Overview) -> None:
-    """End all slots of a study that nobody drives."""
-    from slurmtune.backends.base import ArraySpec
-    from slurmtune.core.request import ResourceRequest
-
-    # The local backend's name of a job is the token itself.
-    is_local = overview["backend"] == "local" or any(
-        array.job == token for token, array in whole.fleet.live_arrays.items()
-    )
-    backend = _backend(layout, is_local=is_local)
-    for token, array in whole.fleet.live_arrays.items():
-        spec = ArraySpec(
-            token=token,
-            request=ResourceRequest(name=array.resource_class),
-            size=array.size,
-            manifest_sha256="",
-        )
-        if array.job:
-            backend.adopt(spec, array.job)
-        backend.cancel(token)
-    if backend.name == "local":
-        deadline = time.monotonic() + _LOCAL_PATIENCE_SECONDS
-        # The backend kills, after a while, what does not leave; and a poll would start what waits,
-        # were it not cancelled.
-        while backend.poll() and time.monotonic() < deadline:
-            time.sleep(0.2)
-    backend.close()
-
-
-def _backend(layout: StudyLayout, *, is_local: bool) -> Backend:
-    if is_local:
-        from slurmtune.backends.local import LocalBackend
-
-        return LocalBackend(layout, slots=os.cpu_count() or 1)
-    from slurmtune.backends.slurm import SlurmBackend
-    from slurmtune.driver.clock import SystemClock
-
-    return SlurmBackend(layout.root, layout, [sys.executable], clock=SystemClock())

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slurmtune.analysis import record
-from slurmtune.cli import output, text
-from slurmtune.errors import StudyNotFoundError
-from slurmtune.store import fs, lease
+from slurmtune.cli import clock, output, text
+from slurmtune.errors import StudyNotFoundError, StudyStateError
+from slurmtune.store import fs, lease, sealed
 from slurmtune.store.layout import StudyLayout
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ def driver_state(layout: StudyLayout) -> DriverState:
     elif held.is_here:
         alive = held.is_alive_here
     else:
-        alive = time.time() - held.time < lease.PATIENCE_SECONDS
+        alive = clock.now() - held.time < lease.PATIENCE_SECONDS
     return DriverState(
         alive=alive, host=held.host, pid=held.pid, beat=held.time, released=held.released
     )
@@ -70,12 +68,16 @@ def driver_state_at(directory: str) -> DriverState:
 
 
 def overview_of(layout: StudyLayout) -> dict[str, Any]:
-    """Return the overview with the driver as it is now; made anew when none was published.
+    """Return the overview with the driver as it is now; made anew when none can be read.
 
     Raises:
-        StudyStateError: it is damaged.
+        StudyStateError: the journal is damaged as well.
     """
-    found = record.read_overview(layout)
+    try:
+        found = record.read_overview(layout)
+    except StudyStateError as error:
+        output.warn(f"{error}; this is what the journal tells")
+        found = None
     if found is None:
         found = _replayed_overview(layout)
     state = driver_state(layout)
@@ -107,7 +109,17 @@ def read_study(layout: StudyLayout) -> Study:
     """Return the whole study, replayed from its journal."""
     from slurmtune.spec import launching
 
-    return launching.read_study(layout)
+    study = launching.read_study(layout)
+    try:
+        told = (record.read_overview(layout) or {}).get("trials", {}).get("started", 0)
+    except StudyStateError:
+        told = 0
+    if told > len(study.trials):
+        output.warn(
+            f"{layout.journal} tells of {text.plural(len(study.trials), 'trial')}, and there were "
+            f"{told}: a part of it is missing"
+        )
+    return study
 
 
 def identity(layout: StudyLayout) -> dict[str, Any]:
@@ -117,10 +129,23 @@ def identity(layout: StudyLayout) -> dict[str, Any]:
         StudyNotFoundError: there is none that can be read.
     """
     try:
-        found = json.loads(fs.read_file(layout.study))
+        found = sealed.unseal(fs.read_file(layout.study))
     except (OSError, ValueError) as error:
         raise StudyNotFoundError(f"{layout.study} cannot be read: {error}") from error
-    return found if isinstance(found, dict) else {}
+    spec = found.get("spec")
+    found["spec"] = spec = spec if isinstance(spec, dict) else {}
+    for table in ("run", "fidelity"):
+        if not isinstance(spec.get(table), dict):
+            spec[table] = {}
+    for key in ("command", "args", "function"):
+        if not _is_words(spec["run"].get(key)):
+            spec["run"].pop(key, None)
+    return found
+
+
+def _is_words(value: Any) -> bool:
+    words = value if isinstance(value, list) and value else [value]
+    return all(isinstance(word, str) for word in words)
 
 
 def command_to_continue(layout: StudyLayout, *, is_local: bool = False) -> str:
@@ -172,7 +197,7 @@ def _replayed_overview(layout: StudyLayout) -> dict[str, Any]:
     data = identity(layout)
     spec = data.get("spec", {})
     fidelity = spec.get("fidelity") or {}
-    now = time.time()
+    now = clock.now()
     return overview(
         read_study(layout),
         Surroundings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,24 @@ from typing import TYPE_CHECKING, Any
 from slurmtune.cli import output, text
 from slurmtune.cli.study import Overview
 from slurmtune.core.ids import parse_trial_id
-from slurmtune.core.trial import TrialState
+from slurmtune.core.trial import Outcome, TrialState
 from slurmtune.store.layout import StudyLayout
 
 if TYPE_CHECKING:
     from slurmtune.core.study import Study
+
+
+HAPPENED = {
+    Outcome.FAILED: "failed",
+    Outcome.TIMEOUT: "reached its time limit",
+    Outcome.PREEMPTED: "was pre-empted",
+    Outcome.OUT_OF_MEMORY: "ran out of memory",
+    Outcome.NODE_FAILED: "lost its node",
+    Outcome.CANCELLED: "was stopped",
+    Outcome.LOST: "was lost",
+}
+"""What became of an attempt, after its name."""
+_NUMBER = re.compile(r"\d[\d.]*(?:e[+-]?\d+)?")
 
 
 def best_headline(overview: Overview) -> str:
@@ -51,11 +65,7 @@ def counts(overview: Overview) -> str:
     trials = overview["trials"]
     total = text.plural(trials["total"], "trial")
     words = f"{trials['started']} of {total}, {trials['good']} good"
-    if trials["failed"]:
-        words += f", {trials['failed']} failed"
-    unfinished = trials["started"] - trials["finished"]
-    is_over = overview["state"] in {"done", "failed"}
-    return words if is_over or not unfinished else f"{words}, {unfinished} not at their end"
+    return f"{words}, {trials['failed']} failed" if trials["failed"] else words
 
 
 def gpu_hours(overview: Overview) -> str:
@@ -67,11 +77,16 @@ def gpu_hours(overview: Overview) -> str:
 def commonest_causes(study: Study, most: int = 3) -> list[str]:
     """Return the commonest causes of failed trials, each with its count."""
     causes: Counter[str] = Counter()
+    examples: dict[str, str] = {}
     for trial in study.trials:
         attempt = trial.last_attempt
         if trial.state is TrialState.FAILED and attempt is not None:
-            causes[text.printable(attempt.cause) or "no cause is known"] += 1
-    return [f"{count} x  {cause}" for cause, count in causes.most_common(most)]
+            cause = text.printable(attempt.cause) or "no cause is known"
+            # The same error with another number in it is the same error.
+            kind = _NUMBER.sub("N", cause)
+            causes[kind] += 1
+            examples.setdefault(kind, cause)
+    return [f"{count} x  {examples[kind]}" for kind, count in causes.most_common(most)]
 
 
 def end_reason(reason: str, overview: Mapping[str, Any]) -> str:

@@ -165,7 +165,7 @@ def printable(text: str) -> str:
     """Return ``text`` without anything that could steer a terminal."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(" " if c in "\t\n\r" else c if _is_harmless(c) else "?" for c in text)
+    return "".join(" " if c in "\t\n\r" else c if is_harmless(c) else "?" for c in text)
 
 
 def finite(data: Any) -> Any:
@@ -183,7 +183,8 @@ def joined(items: Iterable[str], last: str = "and") -> str:
     return " ".join([", ".join(words[:-1]), last, words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def _is_harmless(character: str) -> bool:
+def is_harmless(character: str) -> bool:
+    """Tell whether a character is a letter, a sign or a space, and steers nothing."""
     return character == " " or unicodedata.category(character)[0] not in "CZ"
 
 

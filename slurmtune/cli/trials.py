@@ -217,11 +217,19 @@ def _print_csv(whole: Study, rows: Sequence[Mapping[str, Any]]) -> None:
     titles = ["value" if key == "value" else key for key in plain]
     titles[plain.index("value")] = whole.settings.objective.metric
     writer = csv_module.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*titles, "gpu_hours", *names])
+    writer.writerow(map(_cell, [*titles, "gpu_hours", *names]))
     for one in rows:
         params = [one["params"].get(name, "") for name in names]
         cells = [one[key] for key in plain]
-        writer.writerow(["" if x is None else x for x in [*cells, one["gpu_hours"], *params]])
+        writer.writerow([_cell(x) for x in [*cells, one["gpu_hours"], *params]])
+
+
+def _cell(item: Any) -> Any:
+    """Return the cell of a value: a text that a spreadsheet would calculate gets a quote."""
+    if not isinstance(item, str):
+        return "" if item is None else item
+    shown = text.printable(item)
+    return f"'{shown}" if item.startswith(("=", "+", "-", "@", "\t", "\r")) else shown
 
 
 def _progress(one: Mapping[str, Any]) -> str:

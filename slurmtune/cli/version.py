@@ -25,7 +25,12 @@ def one_line() -> str:
 
 
 def version(*, json: JsonOption = False) -> None:
-    """Print the versions of slurmtune, Python and the libraries it rests on."""
+    """Print the versions of slurmtune, Python and the libraries below it.
+
+    \b
+    Example
+      slurmtune version
+    """
     libraries = {name: _version_of(name) for name in _LIBRARIES}
     if json:
         output.say_json(

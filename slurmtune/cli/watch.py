@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import shlex
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from slurmtune.cli import output, text
+from slurmtune.cli import clock, output, text
+from slurmtune.cli.summary import HAPPENED
 from slurmtune.core.events import (
     ArraySubmitted,
     AttemptEnded,
@@ -41,15 +41,6 @@ _RETRY_KEYS = {
     Outcome.NODE_FAILED: "node_fail",
     Outcome.LOST: "node_fail",
 }
-_HAPPENED = {
-    Outcome.FAILED: "failed",
-    Outcome.TIMEOUT: "reached its time limit",
-    Outcome.PREEMPTED: "was pre-empted",
-    Outcome.OUT_OF_MEMORY: "ran out of memory",
-    Outcome.NODE_FAILED: "lost its node",
-    Outcome.CANCELLED: "was stopped",
-    Outcome.LOST: "was lost",
-}
 
 
 class Watcher:
@@ -69,12 +60,12 @@ class Watcher:
         self._name = name
         self._resource = resource
         self._command_of = command_of
-        self._began = time.monotonic()
+        self._began = clock.now()
         self._has_result = False
         self._best = math.inf
         self._best_rung = -1
         self._halt = ""
-        self._next_state = time.monotonic() + _STATE_LINE_SECONDS
+        self._next_state = clock.now() + _STATE_LINE_SECONDS
         self._told: set[str] = set()
 
     def applied(self, event: Event, study: Study) -> None:
@@ -100,7 +91,7 @@ class Watcher:
 
     def message(self, words: str) -> None:
         """Show something that a user should know."""
-        self._tell(time.time(), words)
+        self._tell(clock.now(), words)
 
     def looked(self, overview: Mapping[str, Any]) -> None:
         """Renew the live line; without a terminal tell the state now and then."""
@@ -112,9 +103,9 @@ class Watcher:
         words = self._state_words(overview)
         if self._line.is_live:
             self._line.show(words)
-        elif time.monotonic() >= self._next_state:
-            self._next_state = time.monotonic() + _STATE_LINE_SECONDS
-            self._tell(time.time(), words)
+        elif clock.now() >= self._next_state:
+            self._next_state = clock.now() + _STATE_LINE_SECONDS
+            self._tell(clock.now(), words)
 
     # ---------------------------------------------------------------- events
 
@@ -169,7 +160,7 @@ class Watcher:
             where = f" on {text.printable(attempt.host)}" if attempt.host else ""
             self._tell(
                 event.time,
-                f"{self._place(attempt)} {_HAPPENED[event.outcome]}{where}; {after}",
+                f"{self._place(attempt)} {HAPPENED[event.outcome]}{where}; {after}",
             )
 
     def _succeeded(self, event: AttemptEnded, study: Study, attempt: AttemptRecord) -> None:
@@ -179,7 +170,7 @@ class Watcher:
         notes = []
         if not self._has_result:
             self._has_result = True
-            notes.append(f"first result after {text.duration(time.monotonic() - self._began)}")
+            notes.append(f"first result after {text.duration(clock.now() - self._began)}")
         # Only results at the same rung are compared; the first at a higher one takes over.
         is_first = attempt.rung > self._best_rung
         if loss is not None and (
@@ -200,7 +191,7 @@ class Watcher:
     def _failed(
         self, event: AttemptEnded, study: Study, trial: TrialRecord, attempt: AttemptRecord
     ) -> None:
-        what = _HAPPENED[event.outcome]
+        what = HAPPENED[event.outcome]
         if event.exit_code is not None and event.outcome is Outcome.FAILED:
             what += f", exit code {event.exit_code}"
         where = f" on {text.printable(attempt.host)}" if attempt.host else ""
@@ -230,8 +221,13 @@ class Watcher:
         return f"{trial_id(attempt.trial)}{rung}"
 
     def _tell(self, when: float, words: str) -> None:
-        stamp = text.clock(when) if self._line.is_live else text.iso_local(when)
-        self._line.scroll(f"{stamp}  {words}")
+        if self._line.is_live:
+            stamp = f"{text.clock(when)}  "
+            rest = " " * len(stamp)
+            words = text.wrap(words, first=stamp, rest=rest, width=output.columns())
+            self._line.scroll(words)
+        else:
+            self._line.scroll(f"{text.iso_local(when)}  {words}")
 
     def _more(self, label: str, words: str) -> None:
         """Print a further line of the event above."""
@@ -240,11 +236,13 @@ class Watcher:
     def _tell_once(self, words: str, key: str = "") -> None:
         if (key or words) not in self._told:
             self._told.add(key or words)
-            self._tell(time.time(), words)
+            self._tell(clock.now(), words)
 
     def _state_words(self, overview: Mapping[str, Any]) -> str:
         trials, rungs = overview["trials"], overview["rungs"]
-        share = trials["finished"] / trials["total"] if trials["total"] else 0.0
+        # Most trials end at the first rung, so it tells best how far the study is.
+        over = rungs[0]["done"] + rungs[0]["failed"]
+        share = over / trials["total"] if trials["total"] else 0.0
         full = round(_BAR * min(1.0, share))
         parts = [
             f"[{self._name}] {'#' * full}{'-' * (_BAR - full)}",

@@ -212,3 +212,5 @@ class SlotEnded(Event):
     index: int
     outcome: Outcome
     reason: str = ""
+    node: str = ""
+    """Where it ran; empty when not known."""

@@ -118,7 +118,12 @@ class Fleet:
         """Tell whether ``TOKEN.INDEX.RESTART`` belongs to a slot that has not ended."""
         key = slot_key(slot)
         array = self._live.get(key.token)
-        return array is not None and key.task not in array.ended
+        return array is not None and 0 <= key.task < array.size and key.task not in array.ended
+
+    def was_used(self, event: SlotEnded) -> bool:
+        """Tell whether the slot that ended had claimed an attempt."""
+        array = self.arrays.get(event.token)
+        return array is not None and event.index in array.used
 
     def outcome(self, slot: str) -> Outcome | None:
         """Return how the slot of ``TOKEN.INDEX.RESTART`` ended; None: not yet, or never known."""
@@ -171,7 +176,7 @@ class Fleet:
 
     def _use(self, key: SlotKey) -> bool:
         array = self.arrays.get(key.token)
-        if array is None or key.task in array.used:
+        if array is None or not 0 <= key.task < array.size or key.task in array.used:
             return False
         array.used.add(key.task)
         return True

@@ -1,7 +1,8 @@
-"""Names of trials and attempts: made by us, in a fixed form, safe as parts of paths and job names.
+"""Names of trials and attempts: made by us, in a fixed form, safe in paths and job names.
 
-``t00007`` is a trial, ``t00007.r2.a1`` the first attempt to train it up to rung 2. Runs in the job:
-Python 3.8, standard library only.
+``t00007`` is a trial, ``t00007.r2.a1`` the first attempt to train it up to rung 2.
+
+Runs in the job: Python 3.8, standard library only.
 """
 
 from __future__ import annotations

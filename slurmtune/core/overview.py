@@ -53,10 +53,7 @@ class Surroundings:
 def overview(study: Study, around: Surroundings) -> dict[str, Any]:
     """Return the overview as JSON data."""
     running = [a for a in study.live.values() if a.state is AttemptState.RUNNING]
-    now_seconds = sum(
-        (around.now - (a.started_time or around.now)) * study.limits.gpus.get(a.resource_class, 0)
-        for a in running
-    )
+    now_seconds = sum(a.seconds_until(around.now) * study.gpus_of(a) for a in running)
     return {
         "schema": SCHEMA,
         "study": around.name,
@@ -86,7 +83,7 @@ def overview(study: Study, around: Surroundings) -> dict[str, Any]:
             {"reason": group.reason, "jobs": group.slots, "start": group.start}
             for group in around.waiting
         ],
-        "gpus_now": sum(study.limits.gpus.get(a.resource_class, 0) for a in running),
+        "gpus_now": sum(study.gpus_of(a) for a in running),
         "gpu_hours": {
             "used": (study.gpu_seconds + now_seconds) / 3600,
             "limit": study.limits.gpu_hours,

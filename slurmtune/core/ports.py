@@ -37,7 +37,7 @@ class Scheduler(Protocol):
     """
 
     def ladder(self, bracket: int) -> Sequence[Resource | None]:
-        """Return the resource of each rung of ``bracket``, increasing; ``(None,)``: no resource."""
+        """Return the resource of each rung of ``bracket``, increasing; ``(None,)``: none."""
         ...
 
     def decide(self, *, may_start: bool) -> Decision | None:

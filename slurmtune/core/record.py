@@ -50,6 +50,10 @@ class AttemptRecord:
         """Whether it is on offer or runs."""
         return self.state is not AttemptState.ENDED
 
+    def seconds_until(self, now: float) -> float:
+        """Return for how long it has run, by the driver's clock; 0 when nobody claimed it."""
+        return 0.0 if self.started_time is None else max(0.0, now - self.started_time)
+
 
 @dataclass(slots=True, kw_only=True)
 class TrialRecord:
@@ -69,6 +73,10 @@ class TrialRecord:
     checkpoint: str | None = None
     checkpoint_resource: Resource = 0
     retries: dict[Outcome, int] = field(default_factory=dict)
+    longer: int = 0
+    """How often the time limit of this rung grew."""
+    larger: int = 0
+    """How often the memory grew."""
     stop_wanted: bool = False
     """The scheduler or the user wants its running attempt to end."""
 

@@ -29,13 +29,14 @@ def is_repeated(
 ) -> bool:
     """Tell whether the attempt is repeated, and count the repetition.
 
-    An attempt that met its time limit after saving a newer checkpoint is repeated for free: a
-    long training simply needs several slots. Two in a row without progress would never end.
+    After its time limit an attempt gets a longer one, as often as ``retry.timeout`` says, and
+    after that it is repeated for free as long as each slot saves a newer checkpoint: a long
+    training simply needs several slots. Two in a row without progress would never end.
     """
-    if outcome is Outcome.TIMEOUT and made_progress(attempt):
-        return True
     used = trial.retries.get(outcome, 0)
     if used >= allowed_repeats(limits, outcome):
-        return False
+        return outcome is Outcome.TIMEOUT and made_progress(attempt)
     trial.retries[outcome] = used + 1
+    trial.longer += outcome is Outcome.TIMEOUT
+    trial.larger += outcome is Outcome.OUT_OF_MEMORY
     return True

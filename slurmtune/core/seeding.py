@@ -20,7 +20,7 @@ def derived_seed(seed: int, purpose: str, trial: int = 0) -> int:
 
 
 def program_seed(seed: int, trial: int) -> int:
-    """Return the seed given to the training program of a trial: 31 bits, the same at every rung."""
+    """Return the seed of a trial's program: 31 bits, the same at every rung."""
     return derived_seed(seed, "program", trial) & 0x7FFF_FFFF
 
 

@@ -27,16 +27,19 @@ from slurmtune.core.events import (
     Limits,
     OfferWithdrawn,
     Resource,
+    SlotEnded,
     SpaceExhausted,
     StopRequested,
     StudyOpened,
 )
-from slurmtune.core.fleet import Demand, Fleet
+from slurmtune.core.fleet import Demand, Fleet, slot_key
 from slurmtune.core.history import History
 from slurmtune.core.ids import attempt_id, parse_attempt_id, trial_id
+from slurmtune.core.nodes import NodeLedger
 from slurmtune.core.objective import Objective
 from slurmtune.core.ports import Observation, Promote, Scheduler, StartTrial
 from slurmtune.core.record import AttemptRecord, TrialRecord
+from slurmtune.core.request import ClassName, parse_class
 from slurmtune.core.retry import is_repeated
 from slurmtune.core.seeding import program_seed
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
@@ -76,6 +79,7 @@ class Study:
         self.limits = Limits(trials=0)
         self.capacity = 0
         self.fleet = Fleet()
+        self.nodes = NodeLedger()
         self.history = History()
         self.trials: list[TrialRecord] = []
         self.live: dict[str, AttemptRecord] = {}
@@ -130,7 +134,10 @@ class Study:
         Raises:
             TransitionError: the event cannot happen in this state.
         """
+        was_unused = isinstance(event, SlotEnded) and not self.fleet.was_used(event)
         fleet_changed = self.fleet.handle(event)
+        if fleet_changed and isinstance(event, SlotEnded):
+            self._judge_node(event, was_unused=was_unused)
         handler = self._handlers.get(type(event))
         if handler is None:
             return () if fleet_changed else None
@@ -164,6 +171,10 @@ class Study:
             )
         return counts
 
+    def gpus_of(self, attempt: AttemptRecord) -> int:
+        """Return the GPUs of the slot that serves the attempt."""
+        return self.limits.gpus.get(parse_class(attempt.resource_class).base, 0)
+
     def attempt(self, name: str) -> AttemptRecord:
         """Return the attempt of this name.
 
@@ -188,6 +199,13 @@ class Study:
         """Return the GPU-hours of all ended attempts."""
         return self.gpu_seconds / 3600
 
+    def _judge_node(self, event: SlotEnded, *, was_unused: bool) -> None:
+        """A node is to blame when it failed, or when a slot could not begin its work there."""
+        if event.outcome is Outcome.NODE_FAILED or (
+            was_unused and event.outcome in {Outcome.FAILED, Outcome.LOST}
+        ):
+            self.nodes.note(event.node, event.time)
+
     # ---------------------------------------------------------------- the study as a whole
 
     def _opened(self, event: StudyOpened) -> list[Action]:
@@ -198,7 +216,18 @@ class Study:
             attempt = trial.last_attempt
             if trial.state is TrialState.WAITING and (attempt is None or not attempt.is_live):
                 self._repeat[trial.number] = None
-        return []
+        return self._take_back_old_classes()
+
+    def _take_back_old_classes(self) -> list[Action]:
+        """Withdraw offers of resource classes that the spec no longer has; they are made anew."""
+        actions: list[Action] = []
+        for attempt in self.live.values():
+            base = parse_class(attempt.resource_class).base
+            is_old = base != self._base_class(attempt.rung)
+            if is_old and attempt.state is not AttemptState.RUNNING and not attempt.withdrawing:
+                attempt.withdrawing = True
+                actions.append(Withdraw(attempt=attempt.id))
+        return actions
 
     def _capacity_changed(self, event: CapacityChanged) -> list[Action] | None:
         if event.attempts == self.capacity:
@@ -305,6 +334,8 @@ class Study:
             AttemptClaimed(time=event.time, attempt=event.attempt, slot=event.slot)
         )
         self.fleet.handle(AttemptClaimed(time=event.time, attempt=event.attempt, slot=event.slot))
+        if slot_key(attempt.slot).token not in self.fleet.arrays:
+            attempt.slot = event.slot  # its claim could not be read
         attempt.last_seq = event.seq
         attempt.job, attempt.host, attempt.start = event.job, event.host, event.start
         return actions or []
@@ -377,7 +408,7 @@ class Study:
         attempt.cause, attempt.tail = event.cause, event.tail
         was_told = attempt.stopping
         self._close(attempt, event.outcome, event.time)
-        spent = event.seconds * self.limits.gpus.get(attempt.resource_class, 0)
+        spent = event.seconds * self.gpus_of(attempt)
         self.gpu_seconds += spent
         if event.outcome is Outcome.SUCCEEDED and attempt.resource is not None:
             self.units_done += max(0, attempt.resource - attempt.start)
@@ -522,7 +553,7 @@ class Study:
                     self.scheduler.finished(trial.number, decision.rung, None)
                     continue
                 self.rungs[decision.rung - 1].promoted += 1
-                trial.target_rung = decision.rung
+                trial.target_rung, trial.longer = decision.rung, 0
                 self._enter(trial, TrialState.WAITING)
                 actions.append(self._new_attempt(trial, time))
             elif isinstance(decision, StartTrial):
@@ -561,7 +592,7 @@ class Study:
             # Started from nothing at each rung: only a checkpoint of this very rung counts.
             or any(old.rung == rung and old.saved is not None for old in trial.attempts)
         )
-        classes = self.limits.rung_classes
+        base = self._base_class(rung)
         attempt = AttemptRecord(
             id=attempt_id(trial.number, rung, number),
             trial=trial.number,
@@ -570,7 +601,7 @@ class Study:
             start=trial.checkpoint_resource if resumes else 0,
             end=self.scheduler.ladder(trial.bracket)[rung],
             checkpoint=trial.checkpoint if resumes else None,
-            resource_class=classes[min(rung, len(classes) - 1)],
+            resource_class=str(ClassName(base, trial.longer, trial.larger)),
             # Repeated work first, then the higher rungs, then new configs.
             priority=(500 if number > 1 else 1000) - 10 * min(rung, 49),
             queued_time=time,
@@ -596,6 +627,10 @@ class Study:
 
     # ---------------------------------------------------------------- small steps
 
+    def _base_class(self, rung: int) -> str:
+        classes = self.limits.rung_classes
+        return classes[min(rung, len(classes) - 1)]
+
     def _fresh(self, name: str, seq: int) -> AttemptRecord | None:
         """Return the attempt if it is live and ``seq`` was not applied yet."""
         attempt = self.attempt(name)
@@ -617,4 +652,3 @@ class Study:
             transitions.TRIAL, trial.state, state, f"trial {trial_id(trial.number)}"
         )
         self.final_trials += state.is_final
-

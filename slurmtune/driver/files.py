@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slurmtune.core.request import ResourceRequest
 from slurmtune.driver.ports import Command
-from slurmtune.store import control, fs, lease, manifest
+from slurmtune.store import control, fs, lease, manifest, sealed
 from slurmtune.store.layout import StudyLayout
 
 
@@ -44,8 +43,7 @@ class DirectoryFiles:
             "pid": self._lease.pid,
             "beat": overview["time"],
         }
-        text = json.dumps({**overview, "driver": driver}, default=str)
-        fs.publish_file(self._layout.status, text.encode())
+        fs.publish_file(self._layout.status, sealed.seal({**overview, "driver": driver}))
 
     def announce_end(self, *, finished: bool) -> None:
         """Tell slots that no more work comes, or take that back."""
@@ -56,10 +54,7 @@ class DirectoryFiles:
 
     def commands(self) -> Sequence[Command]:
         """Return the commands that wait, oldest first."""
-        return [
-            Command(name=name, verb=str(command["command"]), trial=_trial(command))
-            for name, command in control.receive(self._layout)
-        ]
+        return [_command(name, command) for name, command in control.receive(self._layout)]
 
     def acknowledge(self, command: Command) -> None:
         """Forget a command: it is in the journal."""
@@ -71,6 +66,9 @@ class DirectoryFiles:
         lease.write(self._layout, self._lease)
 
 
-def _trial(command: Mapping[str, Any]) -> int | None:
-    number = command.get("trial")
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
+def _command(name: str, command: Mapping[str, Any]) -> Command:
+    verb, trial = str(command["command"]), command.get("trial")
+    if trial is None or (isinstance(trial, int) and not isinstance(trial, bool)):
+        return Command(name=name, verb=verb, trial=trial)
+    # Without its trial it would mean the whole study: let nobody know such a command.
+    return Command(name=name, verb=f"{verb} of trial {trial!r}")

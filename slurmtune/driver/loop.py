@@ -1,4 +1,4 @@
-"""The loop: read what workers wrote, ask the backend, feed the study, act. The same for all backends.
+"""The loop: read what workers wrote, ask the backend, feed the study, act; the same everywhere.
 
 A tick is idempotent: whatever is interrupted is done again by the next tick or the next driver.
 The order inside is what makes that true: an event is durable before its actions are carried out,
@@ -22,7 +22,15 @@ from slurmtune.backends.base import (
     SlotState,
     SlotStatus,
 )
-from slurmtune.core.actions import Action, Finish, Offer, Propose, StopAttempt, Withdraw
+from slurmtune.core.actions import (
+    Action,
+    DropCheckpoint,
+    Finish,
+    Offer,
+    Propose,
+    StopAttempt,
+    Withdraw,
+)
 from slurmtune.core.events import (
     ArrayIntended,
     ArrayRefused,
@@ -45,7 +53,7 @@ from slurmtune.core.fleet import ArrayRecord, ArrayState, SlotKey, slot_key
 from slurmtune.core.overview import Surroundings, WaitingSlots, overview
 from slurmtune.core.ports import Sampler
 from slurmtune.core.record import AttemptRecord
-from slurmtune.core.request import ResourceRequest
+from slurmtune.core.request import ResourceRequest, derive, exclude_nodes, parse_class
 from slurmtune.core.study import Study
 from slurmtune.core.trial import AttemptState, Outcome
 from slurmtune.driver.ports import JournalPort, NoFiles, NoObserver, Observer, StudyFiles
@@ -147,6 +155,7 @@ class Driver:
     _gap_seconds: float = 0.0
     _is_silent: bool = False
     _hopeless: frozenset[SlotKey] = frozenset()
+    _excluded: frozenset[str] = frozenset()
     _released: set[str] = field(default_factory=set)
     """Arrays whose waiting slots were cancelled since nothing is left for them."""
 
@@ -166,9 +175,8 @@ class Driver:
         for trial in self.study.trials:
             for attempt in trial.attempts:
                 self._note_slot(attempt.slot)
-        repeated = self.study.open_actions()
         self._feed([StudyOpened(time=now, spec_sha256=spec_sha256, limits=limits)])
-        self._carry_out(repeated)
+        self._carry_out(self.study.open_actions())
         self._feed([CapacityChanged(time=now, attempts=self._wanted_capacity())])
 
     def run(self) -> str:
@@ -320,6 +328,8 @@ class Driver:
                         self._feed([OfferWithdrawn(time=self.clock.now(), attempt=attempt)])
                 case StopAttempt(attempt=attempt):
                     self.exchange.request_stop(attempt)
+                case DropCheckpoint(trial=trial, name=name):
+                    self.exchange.drop_checkpoint(trial, name)
                 case Propose(trial=trial):
                     self._feed([self._propose(trial)])
                 case Finish():
@@ -362,7 +372,9 @@ class Driver:
         now_ahead = max(0, self.study.capacity - parallel)
         if now_ahead / 4 < ahead <= now_ahead:
             return self.study.capacity  # a little too much costs less than a capacity that swings
-        return parallel + (0 if ahead < 0.5 else min(parallel, 1 << (ceil(ahead) - 1).bit_length()))
+        return parallel + (
+            0 if ahead < 0.5 else min(parallel, 1 << (ceil(ahead) - 1).bit_length())
+        )
 
     # ---------------------------------------------------------------- the backend's slots
 
@@ -403,7 +415,12 @@ class Driver:
         if array is not None and key.task not in array.used and outcome in _BROKEN:
             self._dead_slots += 1
         return SlotEnded(
-            time=now, token=key.token, index=key.task, outcome=outcome, reason=status.reason
+            time=now,
+            token=key.token,
+            index=key.task,
+            outcome=outcome,
+            reason=status.reason,
+            node=status.node,
         )
 
     def _check_dead_slots(self) -> None:
@@ -486,7 +503,7 @@ class Driver:
                 attempt=name,
                 seq=None,
                 outcome=suspect.outcome,
-                seconds=max(0.0, now - (self.study.attempt(name).started_time or now)),
+                seconds=self.study.attempt(name).seconds_until(now),
                 cause=suspect.reason,
             )
             for name, suspect in sorted(self._suspects.items())
@@ -518,10 +535,7 @@ class Driver:
     def _adopt(self, array: ArrayRecord, now: float) -> None:
         spec = ArraySpec(
             token=array.token,
-            # A class that the spec no longer has: its slots live on, none is submitted any more.
-            request=self.settings.requests.get(
-                array.resource_class, ResourceRequest(name=array.resource_class)
-            ),
+            request=self._request(array.resource_class, now),
             size=array.size,
             manifest_sha256="",
         )
@@ -564,13 +578,38 @@ class Driver:
     def _submit_array(self, resource_class: str, size: int, now: float) -> bool:
         self._arrays_made += 1
         token = self.make_token(self._arrays_made)
-        request = self.settings.requests[resource_class]
+        request = self._request(resource_class, now)
         self._feed(
             [ArrayIntended(time=now, token=token, resource_class=resource_class, size=size)]
         )
         spec = ArraySpec(token=token, request=request, size=size, manifest_sha256="")
         self._submissions[token] = _Submission(spec, now, look_first=False)
         return self._try_submission(self._submissions[token], now)
+
+    def _request(self, resource_class: str, now: float) -> ResourceRequest:
+        """Return what slots of this class ask for now: grown, and without the nodes that fail."""
+        name = parse_class(resource_class)
+        base = self.settings.requests.get(name.base)
+        if base is None:
+            # A class that the spec no longer has: its slots live on, none is submitted any more.
+            return ResourceRequest(name=resource_class)
+        if name.longer or name.larger:
+            base = derive(base, name, self._longest_seconds(base))
+        excluded = self.study.nodes.excluded(now)
+        for node in excluded:
+            if node not in self._excluded:
+                self.observer.message(f"{node} failed repeatedly: left out for a day")
+        self._excluded = frozenset(excluded)
+        return exclude_nodes(base, excluded)
+
+    def _longest_seconds(self, request: ResourceRequest) -> int | None:
+        try:
+            longest = self.backend.limits().longest_seconds
+        except BackendUnavailableError:
+            return None  # then Slurm says so itself, and such slots are cancelled
+        partitions = dict(request.options).get("partition", "")
+        known = [longest.get(one) for one in str(partitions).split(",")]
+        return min((seconds for seconds in known if seconds is not None), default=None)
 
     def _try_submission(self, submission: _Submission, now: float) -> bool:
         spec = submission.array

@@ -39,7 +39,15 @@ def open_study(
     journal, records = Journal.open(
         layout, {"id": mine.id, "host": mine.host, "pid": mine.pid, "time": clock.now()}
     )
-    return Opened(journal, mine, replay(study, records))
+    # Others leave a study alone that is being replayed, which may take a while.
+    mine = mine.beat(clock.now())
+    lease.write(layout, mine)
+    try:
+        return Opened(journal, mine, replay(study, records))
+    except BaseException:
+        lease.write(layout, mine.beat(clock.now(), released=True))
+        journal.close()
+        raise
 
 
 def is_driven(layout: StudyLayout) -> bool:
@@ -76,6 +84,5 @@ def _wait_for_quiet(layout: StudyLayout, clock: Clock) -> None:
 def _busy(layout: StudyLayout, found: lease.Lease, now: float) -> DriverBusyError:
     ago = max(0, round(now - found.time))
     return DriverBusyError(
-        f"{layout.root} is already driven by pid {found.pid} on {found.host} "
-        f"(beat {ago} s ago)"
+        f"{layout.root} is already driven by pid {found.pid} on {found.host} (beat {ago} s ago)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import uuid
@@ -30,7 +29,7 @@ from slurmtune.spec import build
 from slurmtune.spec.difference import Change, difference, effective
 from slurmtune.spec.load import LoadedSpec
 from slurmtune.spec.model import Spec
-from slurmtune.store import fs
+from slurmtune.store import fs, sealed
 from slurmtune.store.exchange import FileExchange
 from slurmtune.store.journal import Journal, history
 from slurmtune.store.layout import StudyLayout
@@ -112,7 +111,7 @@ def prepare(
     build.build_study(core)  # a scheduler that cannot be is told before anything is written
     sampler = build.build_sampler(spec, build.build_space(spec), trials)
     identity, changes, is_new = _identify(layout, loaded, core)
-    study = build.build_study(identity["core"])
+    study = _study_of(layout, identity)
     for name in requests:
         fs.make_dir(layout.offers(name))
     opened = open_study(layout, study, clock, takeover=options.takeover)
@@ -174,9 +173,21 @@ def read_study(layout: StudyLayout) -> Study:
     identity = read_identity(layout)
     if identity is None:
         raise StudyNotFoundError(f"{layout.root} is not the directory of a study")
-    study = build.build_study(identity["core"])
+    study = _study_of(layout, identity)
     replay(study, history(layout))
     return study
+
+
+def _study_of(layout: StudyLayout, identity: Mapping[str, Any]) -> Study:
+    """Return the empty study of this identity.
+
+    Raises:
+        StudyStateError: it tells of none.
+    """
+    try:
+        return build.build_study(identity["core"])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise StudyStateError(f"{layout.study} is damaged: it tells of no study") from error
 
 
 def read_identity(layout: StudyLayout) -> dict[str, Any] | None:
@@ -187,14 +198,15 @@ def read_identity(layout: StudyLayout) -> dict[str, Any] | None:
         NewerFormatError: a newer slurmtune wrote it.
     """
     try:
-        identity = json.loads(fs.read_file(layout.study))
+        identity = sealed.unseal(fs.read_file(layout.study))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise StudyStateError(f"{layout.study} is damaged: {error}") from error
-    if not isinstance(identity, dict) or not isinstance(identity.get("study_id"), str):
+    version = identity.get("format", 0)
+    if not isinstance(identity.get("study_id"), str) or not isinstance(version, int):
         raise StudyStateError(f"{layout.study} is damaged: it names no study")
-    if int(identity.get("format", 0)) > FORMAT:
+    if version > FORMAT:
         raise NewerFormatError(f"{layout.root} was written by a newer slurmtune: please upgrade")
     return identity
 
@@ -203,12 +215,16 @@ def _identify(
     layout: StudyLayout, loaded: LoadedSpec, core: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Sequence[Change], bool]:
     """Return identity, changes and whether the study is new; makes a new directory if it is."""
-    identity = read_identity(layout)
+    is_there = os.path.lexists(layout.root)
+    if is_there:
+        fs.check_private(layout.root)
+    identity = read_identity(layout) if is_there else None
     if identity is not None:
-        changes = difference(identity["spec"], effective(loaded.spec))
+        changes = _changes(layout, identity, loaded.spec)
         _refuse_changes(loaded.spec, changes)
         return identity, changes, False
     layout.create()
+    fs.check_private(layout.root)
     _ignore_in_git(os.path.dirname(layout.root))
     publish_library(layout)
     identity = {
@@ -225,8 +241,15 @@ def _identify(
     return identity, (), True
 
 
+def _changes(layout: StudyLayout, identity: Mapping[str, Any], spec: Spec) -> Sequence[Change]:
+    try:
+        return difference(identity["spec"], effective(spec))
+    except (AttributeError, LookupError, TypeError) as error:
+        raise StudyStateError(f"{layout.study} is damaged: it holds no spec") from error
+
+
 def _publish_identity(layout: StudyLayout, identity: Mapping[str, Any]) -> None:
-    fs.publish_file(layout.study, json.dumps(identity, indent=1).encode() + b"\n")
+    fs.publish_file(layout.study, sealed.seal(identity))
 
 
 def _refuse_changes(spec: Spec, changes: Sequence[Change]) -> None:

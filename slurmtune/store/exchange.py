@@ -39,21 +39,26 @@ from slurmtune.store.layout import StudyLayout
 from slurmtune.store.offer import (
     DRIVER,
     FORMAT,
+    MAX_NUMBER,
     Claim,
     decode_claim,
     encode_claim,
+    is_token,
     parse_offer_name,
 )
 
 MAX_READ_BYTES = 4 * 1024 * 1024
 """Most bytes of one log in one read; the rest comes with the next."""
 MAX_METRICS = 100
+MAX_REPORTS = 20_000
+"""Most reports of one attempt; a slot stops long before."""
 MAX_NAME_CHARS = 128
 MAX_TAIL_LINES = 20
 MAX_LINE_CHARS = 400
 _MAX_CAUSE_CHARS = 1000
 _MAX_CLAIM_BYTES = 64 * 1024
 _LOST_OFFER_SECONDS = 60.0
+_NO_SLOT = Claim("nobody", 0, 0).slot
 _LOG = logging.getLogger(__name__)
 
 
@@ -66,6 +71,7 @@ class _Watched:
     offset: int = 0
     """Where the next record of its log starts."""
     next_seq: int = 0
+    reports: int = 0
     is_listed: bool = False
     """A listing showed the log."""
     is_over: bool = False
@@ -85,7 +91,8 @@ class FileExchange:
 
     def __init__(self, layout: StudyLayout, classes: Sequence[str]) -> None:
         self._layout = layout
-        self._classes = tuple(classes)
+        # Classes that grew out of these, or that an earlier spec had, are found by listing.
+        self._classes = set(classes)
         self._watched: dict[str, _Watched] = {}
         self._offer_class: dict[str, str] = {}
         self._offer_path: dict[str, str] = {}
@@ -185,7 +192,10 @@ class FileExchange:
         that is in neither listing was never published.
         """
         if self._claimed_before is None:
-            for resource_class in self._classes:
+            self._classes.update(
+                name for name in _list(self._layout.offer_classes) if not name.startswith(".")
+            )
+            for resource_class in sorted(self._classes):
                 # Slots look into the folder before anything is in it.
                 fs.make_dir(self._layout.offers(resource_class))
                 for name in fs.list_dir(self._layout.offers(resource_class)):
@@ -255,7 +265,9 @@ class FileExchange:
         self._forget_offer(attempt)
         claim = decode_claim(data)
         if claim is None:
+            # Who has it is not known; a slot that nobody knows is one that is gone.
             _LOG.warning("the claim of %s makes no sense: %r", attempt, data[:MAX_LINE_CHARS])
+            events.append(AttemptClaimed(time=now, attempt=attempt, slot=_NO_SLOT))
         elif claim.token == DRIVER:
             self.forget(attempt)
             events.append(OfferWithdrawn(time=now, attempt=attempt))
@@ -313,7 +325,14 @@ class FileExchange:
             if seq < watched.next_seq:
                 return None
             watched.next_seq = seq + 1
-            convert = _CONVERTERS.get(_text(record, "k"))
+            kind = _text(record, "k")
+            if kind == event_log.REPORT:
+                watched.reports += 1
+                if watched.reports > MAX_REPORTS:
+                    if watched.reports == MAX_REPORTS + 1:
+                        _LOG.warning("too many reports of %s: the rest is left", watched.attempt)
+                    return None
+            convert = _CONVERTERS.get(kind)
             return None if convert is None else convert(watched.attempt, record, now)
         except (_BadRecordError, ValueError, OverflowError) as error:
             _LOG.warning("a record of %s makes no sense: %s", watched.attempt, error)
@@ -326,6 +345,8 @@ def _started(attempt: str, record: frame.Record, now: float) -> Event:
         _integer(record, "index"),
         _integer(record, "restart"),
     )
+    if not (0 <= index <= MAX_NUMBER and 0 <= restart <= MAX_NUMBER) or not is_token(token):
+        raise _BadRecordError(f"no slot: {token!r}, {index!r:.100}, {restart!r:.100}")
     return AttemptStarted(
         time=now,
         attempt=attempt,

@@ -20,10 +20,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
+import stat
 import time
 import uuid
 from typing import Any, Callable, List, Mapping, Optional, Sequence, TypeVar
 
+from slurmtune.errors import StudyStateError
 from slurmtune.store import frame
 
 _RETRIED = frozenset({errno.ESTALE, errno.EINTR, errno.EAGAIN, errno.EBUSY})
@@ -140,9 +143,38 @@ def make_dir(path: str, mode: int = 0o700) -> None:
         make_dir(parent, mode)
         make_dir(path, mode)
     except FileExistsError:
-        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        # A dangling link, or one of a stranger into a folder of ours, is no folder.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+        os.close(os.open(path, flags))
     else:
         sync_dir(parent)
+
+
+def check_private(path: str, *, owner: bool = True) -> None:
+    """Refuse a folder that others may write into.
+
+    Whoever can write there can put a library or a checkpoint in place that runs as the user.
+    ``owner`` looks at its owner too; a node that maps users differently cannot tell.
+
+    Raises:
+        StudyStateError: others may write there, or it belongs to somebody else.
+        OSError: it is no folder that can be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if owner and found.st_uid != os.geteuid():
+        raise StudyStateError(
+            f"{path} belongs to another user (uid {found.st_uid}), who could choose what your "
+            "jobs run; use another study.dir or study.name"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StudyStateError(
+            f"others may write into {path} (mode {stat.S_IMODE(found.st_mode):04o}), and so choose "
+            f"what your jobs run; close it with  chmod go-w {shlex.quote(path)}"
+        )
 
 
 def sync_dir(path: str) -> None:

@@ -51,7 +51,9 @@ class Journal:
         self._appender = appender
 
     @classmethod
-    def open(cls, layout: StudyLayout, owner: Mapping[str, Any]) -> tuple[Journal, list[dict[str, Any]]]:
+    def open(
+        cls, layout: StudyLayout, owner: Mapping[str, Any]
+    ) -> tuple[Journal, list[dict[str, Any]]]:
         """Claim the next epoch and return the open journal with all earlier records.
 
         ``owner`` tells people who claimed it: host, pid. It must hold a unique ``id``.
@@ -61,9 +63,15 @@ class Journal:
             CorruptJournalError: a sealed part of an earlier segment is damaged.
             NewerFormatError: a newer slurmtune wrote it.
         """
+        # What cannot be continued is not claimed: a driver that can may be alive.
+        _segments(layout, before=None)
         epoch = 1 + max(_epochs(layout), default=0)
         claim = json.dumps(dict(owner), sort_keys=True).encode()
-        if not fs.publish_once(_claim_path(layout, epoch), claim):
+        try:
+            is_ours = fs.publish_once(_claim_path(layout, epoch), claim)
+        except FileNotFoundError:
+            is_ours = False  # somebody has it, and a cache of this machine hides it
+        if not is_ours:
             raise DriverBusyError(f"another driver took epoch {epoch} of {layout.root} just now")
         segments = _segments(layout, before=epoch)
         appender = fs.Appender(_segment_path(layout, epoch, str(owner["id"])))
@@ -124,34 +132,42 @@ def _events(segments: Sequence[Segment]) -> list[dict[str, Any]]:
 
 def _segments(layout: StudyLayout, before: int | None) -> list[Segment]:
     """Read the history: of each epoch as many bytes as the newest segment sealed."""
-    found: dict[int, tuple[str, bytes]] = {}
-    for epoch in _epochs(layout):
-        if before is None or epoch < before:
-            path = _segment_path(layout, epoch, _claim_id(layout, epoch))
-            try:
-                found[epoch] = (path, fs.read_listed(path))
-            except FileNotFoundError:
-                continue  # its driver died between its claim and its first record
-    opened = {epoch: _first_record(path, data) for epoch, (path, data) in found.items()}
-    epochs = sorted(epoch for epoch, first in opened.items() if first is not None)
-    if not epochs:
+    paths = {
+        epoch: _segment_path(layout, epoch, _claim_id(layout, epoch))
+        for epoch in _epochs(layout)
+        if before is None or epoch < before
+    }
+    found = {epoch: data for epoch, path in paths.items() if (data := _read(path)) is not None}
+    opened = {epoch: _first_record(paths[epoch], data) for epoch, data in found.items()}
+    newest = max((epoch for epoch, first in opened.items() if first is not None), default=None)
+    if newest is None:
         return []
-    newest = epochs[-1]
     first = opened[newest]
     assert first is not None
     sealed = {int(epoch): int(end) for epoch, end in first["sealed"].items()}
     segments = []
     for epoch, end in sorted(sealed.items()):
-        if epoch not in found:
+        path, data = paths[epoch], found.get(epoch, b"")
+        if len(data) < end:
+            # It may have been read before its successor sealed it, and be longer now.
+            data = _read(path)
+        if data is None:
             raise CorruptJournalError(
                 f"{layout.journal}: the segment of epoch {epoch} is missing; "
                 f"epoch {newest} says that {end} bytes of it are history"
             )
-        segments.append(_sealed(epoch, *found[epoch], end))
-    path, data = found[newest]
-    parsed = frame.parse(data)
-    segments.append(Segment(newest, path, parsed.records, parsed.end))
+        segments.append(_sealed(epoch, path, data, end))
+    parsed = frame.parse(found[newest])
+    segments.append(Segment(newest, paths[newest], parsed.records, parsed.end))
     return segments
+
+
+def _read(path: str) -> bytes | None:
+    """Return a segment; None when its driver died between its claim and its first record."""
+    try:
+        return fs.read_listed(path)
+    except FileNotFoundError:
+        return None
 
 
 def _sealed(epoch: int, path: str, data: bytes, end: int) -> Segment:
@@ -167,6 +183,9 @@ def _first_record(path: str, data: bytes) -> dict[str, Any] | None:
     """Return the opening record, or None when its driver died before it was whole."""
     parsed = frame.parse(data)
     if not parsed.records:
+        if parsed.stop == frame.CORRUPT and data.find(b"\n") < len(data) - 1:
+            # It was synced before anything was written behind it.
+            raise CorruptJournalError(f"{path}: damaged at byte 0, and records follow")
         return None
     first = parsed.records[0]
     if int(first.get("format", 0)) > FORMAT:
@@ -175,15 +194,17 @@ def _first_record(path: str, data: bytes) -> dict[str, Any] | None:
 
 
 def _epochs(layout: StudyLayout) -> list[int]:
-    """Return all claimed epochs, also those that a cached listing does not show yet."""
-    epochs = _listed_epochs(layout)
+    """Return all claimed epochs, also those that a cached listing does not show.
+
+    They have no gaps, since each one is claimed as the successor of the newest.
+    """
+    newest = max(_listed_epochs(layout), default=0)
     while True:
-        following = max(epochs, default=0) + 1
         try:
-            fs.read_file(_claim_path(layout, following))
+            fs.read_file(_claim_path(layout, newest + 1))
         except FileNotFoundError:
-            return sorted(epochs)
-        epochs.append(following)
+            return list(range(1, newest + 1))
+        newest += 1
 
 
 def _listed_epochs(layout: StudyLayout) -> list[int]:
@@ -202,9 +223,9 @@ def _claim_id(layout: StudyLayout, epoch: int) -> str:
     while True:
         try:
             return str(json.loads(fs.read_listed(path))["id"])
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if time.monotonic() > deadline:
-                raise
+                raise CorruptJournalError(f"{path} is missing, though later ones exist") from error
             time.sleep(0.2)
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptJournalError(f"{path}: not a claim of a driver") from error

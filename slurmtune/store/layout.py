@@ -68,6 +68,11 @@ class StudyLayout:
         ):
             fs.make_dir(folder)
 
+    @property
+    def offer_classes(self) -> str:
+        """The folder with one folder of offers for each resource class."""
+        return self._offers
+
     def offers(self, resource_class: str) -> str:
         """Return the folder of the offers of a resource class."""
         return os.path.join(self._offers, _safe(resource_class))

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from slurmtune.store import fs
 from slurmtune.store.layout import StudyLayout
@@ -31,7 +31,7 @@ class Lease:
     pid: int
     boot_id: str
     process_start: int
-    """Start of the process in clock ticks since boot: tells it from a later one of the same pid."""
+    """Start of the process in clock ticks since boot: tells it from a later one of that pid."""
     counter: int = 0
     time: float = 0.0
     """By the driver's clock; for people."""
@@ -64,6 +64,9 @@ class Lease:
         return self.is_here and _process_start(self.pid) == self.process_start
 
 
+_NAMES = tuple(field.name for field in fields(Lease))
+
+
 def write(layout: StudyLayout, lease: Lease) -> None:
     """Publish the lease."""
     fs.publish_file(layout.lease, json.dumps(asdict(lease)).encode())
@@ -72,7 +75,9 @@ def write(layout: StudyLayout, lease: Lease) -> None:
 def read(layout: StudyLayout) -> Lease | None:
     """Return the lease, or None when there is none that can be read."""
     try:
-        return Lease(**json.loads(fs.read_file(layout.lease)))
+        found = json.loads(fs.read_file(layout.lease))
+        # A newer slurmtune may say more; its driver is alive all the same.
+        return Lease(**{name: found[name] for name in _NAMES if name in found})
     except (FileNotFoundError, ValueError, TypeError):
         return None
 

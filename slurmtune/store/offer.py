@@ -20,6 +20,8 @@ from slurmtune.core import ids
 
 FORMAT = 1
 MAX_PRIORITY = 999_999
+MAX_NUMBER = 9_999_999
+"""Largest index of a slot, and most restarts: far above what Slurm has."""
 DRIVER = "driver"
 """Token in the claim by which the driver takes an offer back."""
 _NAME = re.compile(r"(\d{6})-(.+)\.json")
@@ -41,6 +43,11 @@ class Claim:
     def slot(self) -> str:
         """``TOKEN.INDEX.RESTART``."""
         return f"{self.token}.{self.index}.{self.restart}"
+
+
+def is_token(text: str) -> bool:
+    """Tell whether an array can be called ``text``."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def offer_name(priority: int, attempt: str) -> str:
@@ -92,8 +99,10 @@ def decode_claim(data: bytes) -> Optional[Claim]:
         token, index, restart = record["token"], record["index"], record["restart"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
+    if not isinstance(token, str) or not is_token(token):
         return None
     if type(index) is not int or type(restart) is not int:
+        return None
+    if not (0 <= index <= MAX_NUMBER and 0 <= restart <= MAX_NUMBER):
         return None
     return Claim(token, index, restart)

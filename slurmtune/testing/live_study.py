@@ -28,6 +28,7 @@ from slurmtune.analysis.record import read_overview
 from slurmtune.core.events import ConfigProposed, Event
 from slurmtune.core.study import Study
 from slurmtune.core.trial import Outcome
+from slurmtune.errors import SlurmtuneError
 from slurmtune.spec.launching import LaunchOptions, prepare, read_study
 from slurmtune.spec.load import load_spec
 from slurmtune.store.codec import decode_event
@@ -53,7 +54,7 @@ argument is how long an epoch takes."""
 COMMAND_LINE = (sys.executable, "-m", "slurmtune.cli.app", "launch")
 FAST_ON_SLURM = (sys.executable, "-m", "slurmtune.testing.live_study")
 _MARK = "LIVE_STUDY_FOLDER"
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 1.0
 
 
@@ -122,11 +123,12 @@ class DriverProcess:
             self.process.kill()
             self.process.wait()
             raise AssertionError(
-                f"the driver goes on after {seconds} s:\n{self._read().text}"
+                f"the driver goes on after {seconds} s:\n{self.said().text}"
             ) from None
-        return self._read(code)
+        return self.said(code)
 
-    def _read(self, code: int = 0) -> Done:
+    def said(self, code: int = 0) -> Done:
+        """Return what it said so far."""
         return Done(
             code,
             self._out.read_text("utf-8", "replace"),
@@ -275,7 +277,8 @@ class LiveStudy:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"after {seconds} s still not: {what}")
+                said = self._drivers[-1].said().text if self._drivers else "no driver was started"
+                raise AssertionError(f"after {seconds} s still not: {what}\n{said}")
             time.sleep(0.01)
 
     def has_begun(self) -> bool:
@@ -303,15 +306,18 @@ class _Talker:
 
 def main(argv: Sequence[str]) -> int:
     """Drive the study of the spec on Slurm until it ends."""
-    loaded = load_spec(argv[0], (), launching=True)
-    options = LaunchOptions(poll_seconds=_POLL_SECONDS)
-    session = prepare(loaded, options, _Talker())
-    session.driver.backend.submit_interval_seconds = _POLL_SECONDS
     try:
-        session.open()
-        reason = session.driver.run()
-    finally:
-        session.close()
+        loaded = load_spec(argv[0], (), launching=True)
+        session = prepare(loaded, LaunchOptions(poll_seconds=_POLL_SECONDS), _Talker())
+        session.driver.backend.submit_interval_seconds = _POLL_SECONDS
+        try:
+            session.open()
+            reason = session.driver.run()
+        finally:
+            session.close()
+    except SlurmtuneError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     sys.stderr.write(f"{reason}\n")
     return 0 if reason == "done" else 1
 

@@ -11,6 +11,7 @@ import time
 from typing import List
 
 from slurmtune.errors import SlurmtuneError
+from slurmtune.store import fs
 from slurmtune.store.layout import StudyLayout
 from slurmtune.store.manifest import load_manifest
 from slurmtune.worker.attempt import SlotIdentity
@@ -35,7 +36,11 @@ def main(argv: List[str]) -> int:
     layout = StudyLayout(os.path.abspath(study_dir))
     with SignalInbox() as inbox:
         try:
+            fs.check_private(layout.root, owner=False)
             manifest = load_manifest(layout.manifest(token), sha256)
+        except FileNotFoundError:
+            sys.stderr.write(f"error: {study_dir} is missing, or not visible on this node\n")
+            return EXIT_NO_SPACE
         except (SlurmtuneError, ValueError) as error:
             sys.stderr.write(f"error: {error}\n")
             return EXIT_REFUSED

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, cast
+from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, cast
 
 from slurmtune.core import ids
 from slurmtune.errors import SlurmtuneError
@@ -113,8 +113,10 @@ class AttemptResult(NamedTuple):
     seconds: float
 
 
-def parse_offer(data: bytes, attempt: str) -> Task:
+def parse_offer(data: bytes, attempt: str, names: Optional[Collection[str]] = None) -> Task:
     """Return the task in an offer of ``attempt``; unknown keys are ignored.
+
+    ``names`` are the hyperparameters that it may give values to; None allows all.
 
     Raises:
         ValueError: it is no offer of this attempt.
@@ -123,6 +125,13 @@ def parse_offer(data: bytes, attempt: str) -> Task:
         offer = json.loads(data.decode("utf-8"))
         if offer["attempt"] != attempt or not isinstance(offer["config"], dict):
             raise ValueError("the content does not belong to the name")
+        for name, value in offer["config"].items():
+            if names is not None and name not in names:
+                raise ValueError(f"{name[:100]!r} is no hyperparameter of this study")
+            if not isinstance(value, (str, int, float)):
+                raise ValueError(f"{name[:100]!r} has no plain value")
+        if not isinstance(offer.get("checkpoint"), (str, type(None))):
+            raise ValueError("the name of its checkpoint is no text")
         key = ids.parse_attempt_id(attempt)
         return Task(
             attempt=attempt,
@@ -135,7 +144,7 @@ def parse_offer(data: bytes, attempt: str) -> Task:
             seed=int(offer.get("seed") or 0),
             nonce=str(offer.get("nonce", "")),
         )
-    except (KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not an offer: {error!r}") from None
 
 
@@ -279,7 +288,7 @@ class Attempt:
         for name, template in (self._manifest.get("files") or {}).items():
             text = fs.read_file(template).decode("utf-8")
             target = _inside(self._files_folder, name)
-            os.makedirs(os.path.dirname(target), 0o700, exist_ok=True)
+            fs.make_dir(os.path.dirname(target))
             _write(target, command.substitute(text, values).encode("utf-8"))
         return context
 

@@ -2,7 +2,9 @@
 
 A command is a list of words; placeholders ``{name}`` in them are replaced by values and nothing
 else is interpreted. Only a text that cannot work without a shell (pipes, variables, ``&&``) is
-given to ``bash -c``, and there every value is quoted for the place where it stands.
+given to ``bash -c``. There a value that is more than letters, digits and ``._/:=,+-@%`` is never
+part of the text: it is assigned to a variable first, and the text names the variable. So it is not
+read as shell wherever it stands, be it a comment, a here-document or ``"$(...)"``.
 
 Rules for a value that is absent (the config of a conditional hyperparameter, the checkpoint of a
 fresh start): ``--name {x}`` and ``--name={x}`` are left out, a lone ``{x}`` becomes an empty word.
@@ -133,9 +135,10 @@ def build_argv(
     unused = {name: value for name, value in config.items() if name not in used}
     appended = _appended(args, unused, values, missing, context.get("config", ""))
     if shell:
-        text = " ".join(words)
-        tail = "".join(" " + shlex.quote(word) for word in appended)
-        return ["bash", "-c", _substitute_in_shell(text, _with_empty(values, missing)) + tail]
+        text = _substitute_in_shell(" ".join(words), _with_empty(values, missing))
+        if all(map(_is_plain, appended)):
+            return ["bash", "-c", " ".join([text, *appended])]
+        return ["bash", "-c", f'{text} "$@"', "bash", *appended]
     return _substitute_words(words, values, missing) + appended
 
 
@@ -255,28 +258,80 @@ def _scan(text: str, look: Callable[[str, str], None]) -> str:
 def _substitute_in_shell(text: str, values: Mapping[str, str]) -> str:
     """Return a shell text with placeholders replaced so that the shell sees each value as it is.
 
-    Inside quotes the quotes are closed before the quoted value and opened again after it: adjacent
-    strings are one word.
+    Inside quotes the quotes are closed before the quoted variable and opened again after it:
+    adjacent strings are one word.
     """
+    found = [one for one in _PLACEHOLDER.finditer(text) if one.group(1) in values]
+    quotes = _quotes_at(text, [one.start() for one in found])
+    variables: Dict[str, str] = {}
     result: List[str] = []
-    quote = ""
     end = 0
-    for found in _PLACEHOLDER.finditer(text):
-        before = text[end : found.start()]
-        quote = _quote_after(before, quote)
-        result.append(before)
-        end = found.end()
-        if found.group(1) not in values:
-            result.append(found.group(0))
+    for one in found:
+        value = values[one.group(1)]
+        quote = quotes[one.start()]
+        result.append(text[end : one.start()])
+        end = one.end()
+        if _is_plain(value):
+            result.append(value)
         else:
-            result.append(quote + shlex.quote(values[found.group(1)]) + quote)
+            name = variables.setdefault(value, f"slurmtune_{len(variables) + 1}")
+            result.append(f'{quote}"${{{name}}}"{quote}')
     result.append(text[end:])
-    return "".join(result)
+    assignments = "; ".join(
+        f"{name}={shlex.quote(value)}" for value, name in variables.items()
+    )
+    return f"{assignments}; {''.join(result)}" if assignments else "".join(result)
 
 
-def _quote_after(text: str, quote: str) -> str:
-    """Return the quote that is open after ``text``, which begins inside ``quote``."""
-    return _scan(quote + text, lambda _character, _quote: None)
+def _is_plain(word: str) -> bool:
+    """Tell whether a shell takes the word for nothing else, wherever it stands."""
+    return shlex.quote(word) == word
+
+
+def _quotes_at(text: str, places: Sequence[int]) -> Dict[int, str]:
+    """Return the quote, or nothing, that each of these places of a shell text stands in.
+
+    A mistake here (a here-document) can split a value into words; it cannot run it.
+    """
+    wanted = set(places)
+    found: Dict[int, str] = {}
+    stack = [""]
+    position = 0
+    while position < len(text):
+        inner = stack[-1]
+        step = 1
+        character = text[position]
+        if inner == "'":
+            if character == "'":
+                stack.pop()
+        elif character == "\\":
+            step = 2
+        elif character == '"':
+            if inner == '"':
+                stack.pop()
+            else:
+                stack.append('"')
+        elif character == "`":
+            if "`" in stack:
+                del stack[stack.index("`") :]
+            else:
+                stack.append("`")
+        elif inner == '"':
+            if text.startswith("$(", position):
+                stack.append("(")
+                step = 2
+        elif character == "'":
+            stack.append("'")
+        elif character == "(":
+            stack.append("(")
+        elif character == ")" and inner == "(":
+            stack.pop()
+        elif character == "#" and (position == 0 or text[position - 1] in " \t\n;&|("):
+            step = len(text[position:].partition("\n")[0])
+        for place in wanted.intersection(range(position, position + step)):
+            found[place] = inner if inner in "'\"" else ""
+        position += step
+    return found
 
 
 def _hydra_value(value: Scalar) -> str:

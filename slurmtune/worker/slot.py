@@ -8,6 +8,7 @@ Runs in the job: Python 3.8, standard library only.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -45,6 +46,9 @@ _SLOW_SCAN_SECONDS = 5.0
 _SLOW_AFTER_SECONDS = 30.0
 _FINISHED_LOOK_SECONDS = 1.0
 _MAX_DOUBLINGS = 8
+# A link, a folder, a socket, or not ours to read: not put there by the driver.
+_NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM})
+_MAX_OFFER_BYTES = 16 * 1024 * 1024
 
 
 class _Search(NamedTuple):
@@ -74,6 +78,8 @@ class Slot:
         self._identity = identity
         self._inbox = inbox
         self._offers = layout.offers(manifest["class"])
+        # A value under another name could be a variable that the user's shell script obeys.
+        self._names = manifest.get("hyperparameters")
         self._durations: Dict[int, List[float]] = {}
         self._unreadable: Set[str] = set()
         self._lost: Set[str] = set()
@@ -158,10 +164,14 @@ class Slot:
                 continue  # an old listing
             path = os.path.join(self._offers, name)
             try:
-                task = parse_offer(fs.read_file(path), attempt)
+                task = parse_offer(
+                    fs.read_file(path, limit=_MAX_OFFER_BYTES), attempt, self._names
+                )
             except FileNotFoundError:
                 continue  # another slot was faster
-            except ValueError as error:
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno not in _NO_FILE:
+                    raise
                 if path not in self._unreadable:
                     self._unreadable.add(path)
                     _say(f"{path}: {error}")

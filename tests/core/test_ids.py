@@ -24,7 +24,16 @@ def test_names_have_the_documented_form():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "t7", "t00007.r2", "t00007.r2.a1/..", "../t00007", "t00007.r2.a1\n", "t１２３４５"]
+    "text",
+    [
+        "",
+        "t7",
+        "t00007.r2",
+        "t00007.r2.a1/..",
+        "../t00007",
+        "t00007.r2.a1\n",
+        "t\uff11\uff12\uff13\uff14\uff15",
+    ],
 )
 def test_anything_else_is_refused(text):
     with pytest.raises(ValueError, match="not the name of"):

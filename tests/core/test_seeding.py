@@ -9,7 +9,10 @@ def test_streams_of_different_purposes_and_trials_differ():
 
 
 def test_a_stream_can_be_had_again():
-    assert generator(3, "random", 8).random(4).tolist() == generator(3, "random", 8).random(4).tolist()
+    assert (
+        generator(3, "random", 8).random(4).tolist()
+        == generator(3, "random", 8).random(4).tolist()
+    )
 
 
 def test_the_numbers_never_change():

@@ -7,6 +7,7 @@ import pytest
 
 from slurmtune.core.actions import Finish, Offer, Propose, StopAttempt, Withdraw
 from slurmtune.core.events import (
+    ArrayIntended,
     AttemptClaimed,
     AttemptEnded,
     AttemptQueued,
@@ -18,6 +19,7 @@ from slurmtune.core.events import (
     LimitReached,
     Limits,
     OfferWithdrawn,
+    SlotEnded,
     SpaceExhausted,
     StopRequested,
     StudyOpened,
@@ -35,7 +37,9 @@ from slurmtune.schedulers.successive_halving import SuccessiveHalving
 class Rig:
     """A study and somebody who answers its actions."""
 
-    def __init__(self, scheduler=None, capacity=4, *, resume=True, goal=Goal.MINIMIZE, **limits: Any):
+    def __init__(
+        self, scheduler=None, capacity=4, *, resume=True, goal=Goal.MINIMIZE, **limits: Any
+    ):
         self.limits = Limits(**{"trials": 9, **limits})
         settings = StudySettings(seed=0, objective=Objective("loss", goal), resume=resume)
         self.study = Study(settings, scheduler or Asha([1, 3, 9], 3))
@@ -73,7 +77,13 @@ class Rig:
         self.feed(AttemptClaimed(time=self.time, attempt=name, slot="st-1-1-1.0.0"))
         self.feed(
             AttemptStarted(
-                time=self.time, attempt=name, seq=0, slot="st-1-1-1.0.0", job="7_0", host="n", start=start
+                time=self.time,
+                attempt=name,
+                seq=0,
+                slot="st-1-1-1.0.0",
+                job="7_0",
+                host="n",
+                start=start,
             )
         )
 
@@ -194,7 +204,21 @@ def test_the_published_asha_trace_with_one_worker():
         rig.run(offer.attempt, losses[offer.trial + 1])
 
     assert trace == (
-        "c1@0 c2@0 c3@0 c2@1 c4@0 c4@1 c5@0 c6@0 c6@1 c4@2 c7@0 c8@0 c9@0".split()
+        [
+            "c1@0",
+            "c2@0",
+            "c3@0",
+            "c2@1",
+            "c4@0",
+            "c4@1",
+            "c5@0",
+            "c6@0",
+            "c6@1",
+            "c4@2",
+            "c7@0",
+            "c8@0",
+            "c9@0",
+        ]
     )
     assert rig.others == [Finish(reason="done")]
 
@@ -363,19 +387,97 @@ def test_crashes_are_repeated_as_often_as_wanted():
     assert len(rig.study.trials[0].attempts) == 2
 
 
-def test_timeouts_with_progress_are_free_and_those_without_are_counted():
+def test_a_timeout_is_repeated_with_a_longer_limit():
     rig = Rig(SingleRung(9), capacity=1, retry_timeout=1)
-    for number, saved in ((1, 2), (2, 4), (3, 6)):
+    rig.start("t00000.r0.a1")
+    rig.save("t00000.r0.a1", 7)
+    rig.end("t00000.r0.a1", Outcome.TIMEOUT)
+
+    assert rig.offer("t00000.r0.a2").resource_class == "c0.t1m0"
+    assert rig.offer("t00000.r0.a2").start == 7
+
+
+def test_timeouts_with_progress_go_on_for_ever_and_one_without_is_the_last():
+    rig = Rig(SingleRung(9), capacity=1, retry_timeout=1)
+    for number, saved in ((1, 1), (2, 2), (3, 4), (4, 6)):
         name = f"t00000.r0.a{number}"
         rig.start(name, rig.offer(name).start)
         rig.save(name, saved)
         rig.end(name, Outcome.TIMEOUT)
-    for number in (4, 5):
-        rig.start(f"t00000.r0.a{number}", 6)
-        rig.end(f"t00000.r0.a{number}", Outcome.TIMEOUT)
+    assert rig.offer("t00000.r0.a5").resource_class == "c0.t1m0"
+    rig.start("t00000.r0.a5", 6)
+    rig.end("t00000.r0.a5", Outcome.TIMEOUT)
 
     assert rig.state(0) is TrialState.FAILED
-    assert len(rig.study.trials[0].attempts) == 5
+
+
+def test_too_little_memory_is_repeated_with_more():
+    rig = Rig(capacity=1, retry_out_of_memory=2)
+    for number in (1, 2, 3):
+        rig.start(f"t00000.r0.a{number}")
+        rig.end(f"t00000.r0.a{number}", Outcome.OUT_OF_MEMORY)
+
+    assert rig.offer("t00000.r0.a3").resource_class == "c0.t0m2"
+    assert rig.state(0) is TrialState.FAILED
+
+
+def test_more_memory_is_kept_at_higher_rungs_and_a_longer_limit_is_not():
+    rig = Rig(capacity=3)
+    rig.start("t00000.r0.a1")
+    rig.end("t00000.r0.a1", Outcome.OUT_OF_MEMORY)
+    rig.start("t00000.r0.a2")
+    rig.end("t00000.r0.a2", Outcome.TIMEOUT)
+    assert rig.offer("t00000.r0.a3").resource_class == "c0.t1m1"
+    rig.run("t00000.r0.a3", 1.0)
+    for trial in (1, 2):
+        rig.run(f"t0000{trial}.r0.a1", 5.0)
+
+    assert rig.offer("t00000.r1.a1").resource_class == "c0.t0m1"
+
+
+def test_gpus_of_a_grown_class_are_those_of_its_base():
+    rig = Rig(capacity=1, gpus={"c0": 2})
+    rig.start("t00000.r0.a1")
+    rig.end("t00000.r0.a1", Outcome.OUT_OF_MEMORY, seconds=3600)
+    rig.run("t00000.r0.a2", 1.0)
+
+    assert rig.study.used_gpu_hours() == 4.0
+    assert rig.study.wasted_gpu_seconds == 7200.0
+
+
+def test_offers_of_a_class_that_the_spec_lost_are_made_anew():
+    rig = Rig(capacity=1)
+    rig.limits = Limits(trials=9, rung_classes=("c9",))
+
+    rig.open()
+    assert rig.others == [Withdraw(attempt="t00000.r0.a1")]
+    rig.feed(OfferWithdrawn(time=0, attempt="t00000.r0.a1"))
+
+    assert rig.offer("t00000.r0.a2").resource_class == "c9"
+
+
+def test_a_node_that_fails_twice_is_left_out_for_a_day():
+    rig = Rig(capacity=1)
+    rig.feed(ArrayIntended(time=0, token="st-1-1-1", resource_class="c0", size=4))
+    for index, node in enumerate(["n3", "n1", "n3"]):
+        rig.feed(
+            SlotEnded(
+                time=100.0, token="st-1-1-1", index=index, outcome=Outcome.NODE_FAILED, node=node
+            )
+        )
+
+    assert rig.study.nodes.excluded(200.0) == ("n3",)
+    assert rig.study.nodes.excluded(100.0 + 24 * 3600) == ()
+
+
+def test_a_slot_that_served_and_then_failed_says_nothing_of_its_node():
+    rig = Rig(capacity=1)
+    rig.feed(ArrayIntended(time=0, token="st-1-1-1", resource_class="c0", size=2))
+    rig.start("t00000.r0.a1")
+    for _ in range(2):
+        rig.feed(SlotEnded(time=1.0, token="st-1-1-1", index=0, outcome=Outcome.FAILED, node="n3"))
+
+    assert rig.study.nodes.excluded(2.0) == ()
 
 
 def test_three_failures_before_any_success_pause_the_study():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -56,22 +57,20 @@ def assert_all_is_over(rig: StudyRig) -> None:
 # ------------------------------------------------------------------ whole studies
 
 
-def test_81_trials_climb_the_ladder_and_every_count_is_exact():
+def test_81_trials_climb_the_ladder_and_every_count_is_exact() -> None:
     rig = StudyRig(trials=81, slots=16)
 
     assert rig.run() == "done"
 
-    by_rung = [
-        sum(rung in trial.values for trial in rig.study.trials) for rung in range(4)
-    ]
+    by_rung = [sum(rung in trial.values for trial in rig.study.trials) for rung in range(4)]
     assert by_rung[0] == 81
     assert [rig.study.rungs[rung].done for rung in range(4)] == by_rung
     assert [rig.study.rungs[rung].promoted for rung in range(3)] == by_rung[1:]
-    assert all(below // 3 <= above for below, above in zip(by_rung, by_rung[1:], strict=False))
+    assert all(below // 3 <= above for below, above in pairwise(by_rung))
     assert_all_is_over(rig)
 
 
-def test_synchronous_halving_keeps_exactly_a_third():
+def test_synchronous_halving_keeps_exactly_a_third() -> None:
     rig = StudyRig(trials=27, slots=8, scheduler=lambda: SuccessiveHalving([1, 3, 9], 3, 27))
 
     assert rig.run() == "done"
@@ -79,7 +78,7 @@ def test_synchronous_halving_keeps_exactly_a_third():
     assert [rig.study.rungs[rung].done for rung in range(3)] == [27, 9, 3]
 
 
-def test_each_attempt_succeeds_at_the_first_try_on_a_calm_cluster():
+def test_each_attempt_succeeds_at_the_first_try_on_a_calm_cluster() -> None:
     rig = StudyRig(trials=27, slots=4)
     rig.run()
 
@@ -88,7 +87,7 @@ def test_each_attempt_succeeds_at_the_first_try_on_a_calm_cluster():
     assert all(len({a.rung for a in t.attempts}) == len(t.attempts) for t in rig.study.trials)
 
 
-def test_no_more_attempts_are_in_flight_than_there_are_slots():
+def test_no_more_attempts_are_in_flight_than_there_are_slots() -> None:
     rig = StudyRig(trials=40, slots=5)
     driver = rig.new_driver()
     most = 0
@@ -110,7 +109,7 @@ def test_no_more_attempts_are_in_flight_than_there_are_slots():
     assert most == 5
 
 
-def test_a_cluster_of_machines_that_serve_one_attempt_each_also_finishes():
+def test_a_cluster_of_machines_that_serve_one_attempt_each_also_finishes() -> None:
     rig = StudyRig(trials=20, slots=4, levels=(1, 3), model={"reuse": False})
 
     assert rig.run() == "done"
@@ -120,14 +119,14 @@ def test_a_cluster_of_machines_that_serve_one_attempt_each_also_finishes():
     assert sum(a.size for a in rig.study.fleet.arrays.values()) == sum(claims.values())
 
 
-def test_slots_that_stay_are_used_again():
+def test_slots_that_stay_are_used_again() -> None:
     rig = StudyRig(trials=40, slots=4)
     rig.run()
 
     assert sum(array.size for array in rig.study.fleet.arrays.values()) == 4
 
 
-def test_a_study_survives_preemption_node_failures_lost_replies_silences_and_refusals():
+def test_a_study_survives_preemption_node_failures_lost_replies_silences_and_refusals() -> None:
     rig = StudyRig(
         trials=81,
         slots=8,
@@ -149,7 +148,7 @@ def test_a_study_survives_preemption_node_failures_lost_replies_silences_and_ref
     assert set(spans.values()) == {1}
 
 
-def test_a_node_that_fails_costs_one_attempt_and_no_trial():
+def test_a_node_that_fails_costs_one_attempt_and_no_trial() -> None:
     rig = StudyRig(trials=4, slots=2, levels=(10,), scheduler=lambda: SingleRung(10))
     rig.clock.call_at(200.0, lambda: rig.cluster.fail_node("st-rig-1-1", 0))
 
@@ -161,7 +160,7 @@ def test_a_node_that_fails_costs_one_attempt_and_no_trial():
     assert all(trial.state is TrialState.COMPLETED for trial in rig.study.trials)
 
 
-def test_a_preempted_attempt_goes_on_from_its_checkpoint():
+def test_a_preempted_attempt_goes_on_from_its_checkpoint() -> None:
     rig = StudyRig(
         trials=1, slots=1, scheduler=lambda: SingleRung(10), model={"grace_seconds": 90.0}
     )
@@ -175,7 +174,7 @@ def test_a_preempted_attempt_goes_on_from_its_checkpoint():
     assert second.start > 0
 
 
-def test_failing_configs_rank_last_and_the_others_go_on():
+def test_failing_configs_rank_last_and_the_others_go_on() -> None:
     rig = StudyRig(
         trials=30,
         slots=4,
@@ -191,7 +190,7 @@ def test_failing_configs_rank_last_and_the_others_go_on():
     assert all(trial.values == {0: None} for trial in failed)
 
 
-def test_the_stopping_variant_stops_what_falls_behind():
+def test_the_stopping_variant_stops_what_falls_behind() -> None:
     rig = StudyRig(trials=20, slots=4, scheduler=lambda: AshaStopping([1, 3, 9], 3))
 
     assert rig.run() == "done"
@@ -201,7 +200,7 @@ def test_the_stopping_variant_stops_what_falls_behind():
     assert sum(states.values()) == 20
 
 
-def test_an_exhausted_space_ends_the_study():
+def test_an_exhausted_space_ends_the_study() -> None:
     class Three(HashSampler):
         def propose(self, trial: int, history: HistoryView, seed: int) -> Config | None:
             return super().propose(trial, history, seed) if trial < 3 else None
@@ -215,7 +214,7 @@ def test_an_exhausted_space_ends_the_study():
 # ------------------------------------------------------------------ the same again
 
 
-def test_the_same_seed_gives_the_same_journal_to_the_byte():
+def test_the_same_seed_gives_the_same_journal_to_the_byte() -> None:
     def journal() -> bytes:
         rig = StudyRig(trials=40, slots=6, levels=(1, 3, 9), model=ROUGH)
         rig.run()
@@ -224,7 +223,7 @@ def test_the_same_seed_gives_the_same_journal_to_the_byte():
     assert journal() == journal()
 
 
-def test_the_journal_replays_to_the_identical_state():
+def test_the_journal_replays_to_the_identical_state() -> None:
     rig = StudyRig(trials=81, slots=8, levels=(1, 3, 9), model=ROUGH)
     rig.run()
     again = rig.empty_study()
@@ -251,7 +250,7 @@ class Talkative(Asha):
         super().finished(trial, rung, loss)
 
 
-def test_a_replay_asks_the_scheduler_the_same_and_gets_the_same_answers():
+def test_a_replay_asks_the_scheduler_the_same_and_gets_the_same_answers() -> None:
     rig = StudyRig(trials=81, slots=8, scheduler=Talkative, model=ROUGH)
     rig.run()
     again = rig.empty_study()
@@ -264,7 +263,7 @@ def test_a_replay_asks_the_scheduler_the_same_and_gets_the_same_answers():
     assert len(again.scheduler.talk) > 81
 
 
-def test_every_prefix_of_the_journal_replays():
+def test_every_prefix_of_the_journal_replays() -> None:
     """A driver may die after any record."""
     rig = StudyRig(trials=9, slots=3, levels=(1, 3))
     rig.run()
@@ -276,14 +275,14 @@ def test_every_prefix_of_the_journal_replays():
     assert len(records) > 50
 
 
-def test_no_trial_is_proposed_twice():
+def test_no_trial_is_proposed_twice() -> None:
     rig = StudyRig(trials=60, slots=8, model=ROUGH)
     rig.run()
 
     assert [event["trial"] for event in rig.recorded("ConfigProposed")] == list(range(60))
 
 
-def test_configs_do_not_depend_on_how_fast_the_cluster_is():
+def test_configs_do_not_depend_on_how_fast_the_cluster_is() -> None:
     fast = StudyRig(trials=40, slots=20, program=PowerLawCurves(seconds=5.0))
     slow = StudyRig(trials=40, slots=3, model=ROUGH, cluster_seed=77)
     fast.run()
@@ -304,7 +303,7 @@ class Onlooker(HashSampler):
         return super().propose(trial, history, seed)
 
 
-def test_a_sampler_sees_exactly_what_the_journal_holds_before_its_answer():
+def test_a_sampler_sees_exactly_what_the_journal_holds_before_its_answer() -> None:
     """Otherwise a driver that goes on from the journal would draw another config."""
     sampler = Onlooker()
     rig = StudyRig(trials=40, slots=8, levels=(1, 3), sampler=sampler)
@@ -370,7 +369,7 @@ class DeadSlots:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.LOST])
-def test_slots_that_die_before_they_claim_anything_end_the_driver(outcome):
+def test_slots_that_die_before_they_claim_anything_end_the_driver(outcome: Outcome) -> None:
     rig = StudyRig(trials=9, slots=4)
     backend = DeadSlots(outcome)
 
@@ -380,7 +379,7 @@ def test_slots_that_die_before_they_claim_anything_end_the_driver(outcome):
     assert len(backend.submitted) == 1
 
 
-def test_slots_that_leave_by_themselves_are_replaced():
+def test_slots_that_leave_by_themselves_are_replaced() -> None:
     rig = StudyRig(trials=9, slots=1, most_hours=0.1)
     backend = DeadSlots(Outcome.SUCCEEDED)
 
@@ -390,7 +389,7 @@ def test_slots_that_leave_by_themselves_are_replaced():
     assert len(backend.submitted) > 3
 
 
-def test_an_array_is_never_larger_than_the_backend_takes():
+def test_an_array_is_never_larger_than_the_backend_takes() -> None:
     rig = StudyRig(trials=30, slots=10, levels=(1, 3), model={"max_array_size": 4})
 
     assert rig.run() == "done"
@@ -399,14 +398,14 @@ def test_an_array_is_never_larger_than_the_backend_takes():
     assert sizes == [4, 4, 2]
 
 
-def test_no_more_slots_are_asked_for_than_the_backend_takes():
+def test_no_more_slots_are_asked_for_than_the_backend_takes() -> None:
     rig = StudyRig(trials=30, slots=10, levels=(1, 3), model={"max_live_slots": 3})
 
     assert rig.run() == "done"
     assert sum(array.size for array in rig.study.fleet.arrays.values()) == 3
 
 
-def test_a_refusal_for_good_ends_the_driver_and_is_recorded():
+def test_a_refusal_for_good_ends_the_driver_and_is_recorded() -> None:
     class Refusing(DeadSlots):
         def submit(self, array: ArraySpec) -> str:
             raise SubmissionRefusedError("no such partition: gpuu")
@@ -421,7 +420,7 @@ def test_a_refusal_for_good_ends_the_driver_and_is_recorded():
     ]
 
 
-def test_limits_that_cannot_be_asked_for_now_are_asked_for_later():
+def test_limits_that_cannot_be_asked_for_now_are_asked_for_later() -> None:
     rig = StudyRig(trials=9, slots=4, levels=(1, 3))
     backend = rig.cluster.backend
     answers = 0
@@ -441,12 +440,12 @@ def test_limits_that_cannot_be_asked_for_now_are_asked_for_later():
 
     driver = rig.new_driver()
     backend = rig.cluster.backend
-    driver.backend = Shy()  # type: ignore[assignment]
+    driver.backend = Shy()
 
     assert rig.launch(driver) == "done"
 
 
-def test_a_slot_that_was_requeued_while_no_driver_looked_gives_its_attempt_back():
+def test_a_slot_that_was_requeued_while_no_driver_looked_gives_its_attempt_back() -> None:
     """Slurm says PENDING: the attempt cannot be running there any more."""
     rig = StudyRig(
         trials=1,
@@ -472,7 +471,7 @@ def test_a_slot_that_was_requeued_while_no_driver_looked_gives_its_attempt_back(
     assert rig.study.attempt("t00000.r0.a1").outcome is Outcome.PREEMPTED
 
 
-def test_a_new_driver_knows_which_incarnations_are_over():
+def test_a_new_driver_knows_which_incarnations_are_over() -> None:
     """A slot that Slurm restarted, and that claimed since, lost what it ran before."""
     rig = StudyRig(
         trials=2,
@@ -506,7 +505,7 @@ def test_a_new_driver_knows_which_incarnations_are_over():
 # ------------------------------------------------------------------ limits and commands
 
 
-def test_wall_time_ends_the_study_and_what_runs_reaches_its_rung():
+def test_wall_time_ends_the_study_and_what_runs_reaches_its_rung() -> None:
     rig = StudyRig(trials=1000, slots=4, levels=(1, 3), wall_seconds=3600.0)
 
     assert rig.run() == "wall_time"
@@ -517,7 +516,7 @@ def test_wall_time_ends_the_study_and_what_runs_reaches_its_rung():
     assert not rig.study.live
 
 
-def test_gpu_hours_end_the_study():
+def test_gpu_hours_end_the_study() -> None:
     rig = StudyRig(trials=1000, slots=4, levels=(1, 3), limits={"gpu_hours": 1.0})
 
     assert rig.run() == "gpu_hours"
@@ -529,7 +528,7 @@ def stop_at(rig: StudyRig, seconds: float, trial: int | None = None) -> None:
     rig.clock.call_at(seconds, lambda: rig.files.waiting.append(command))
 
 
-def test_a_stop_command_ends_the_study_and_cancels_its_slots():
+def test_a_stop_command_ends_the_study_and_cancels_its_slots() -> None:
     rig = StudyRig(trials=1000, slots=4)
     stop_at(rig, 1000.0)
 
@@ -541,7 +540,7 @@ def test_a_stop_command_ends_the_study_and_cancels_its_slots():
     assert all(span.end < 1200.0 for span in rig.cluster.slot_spans())
 
 
-def test_a_stopped_study_goes_on_at_the_next_launch():
+def test_a_stopped_study_goes_on_at_the_next_launch() -> None:
     rig = StudyRig(trials=30, slots=4, levels=(1, 3, 9))
     stop_at(rig, 300.0)
     assert rig.run() == "stopped"
@@ -552,7 +551,7 @@ def test_a_stopped_study_goes_on_at_the_next_launch():
     assert all(trial.state is not TrialState.STOPPED for trial in rig.study.trials)
 
 
-def test_a_study_whose_driver_died_while_it_stopped_goes_on_at_the_next_launch():
+def test_a_study_whose_driver_died_while_it_stopped_goes_on_at_the_next_launch() -> None:
     """The attempts that were told to stop end as cancelled; nobody gave their trials up."""
     rig = StudyRig(
         trials=6, slots=3, scheduler=lambda: SingleRung(20), model={"grace_seconds": 120.0}
@@ -569,7 +568,7 @@ def test_a_study_whose_driver_died_while_it_stopped_goes_on_at_the_next_launch()
     assert {trial.state for trial in rig.study.trials} == {TrialState.COMPLETED}
 
 
-def test_one_trial_can_be_stopped_and_the_others_go_on():
+def test_one_trial_can_be_stopped_and_the_others_go_on() -> None:
     rig = StudyRig(trials=9, slots=3, levels=(5, 15))
     stop_at(rig, 100.0, trial=1)
 
@@ -581,7 +580,7 @@ def test_one_trial_can_be_stopped_and_the_others_go_on():
 
 
 @pytest.mark.parametrize("trial", [77, -1])
-def test_a_stop_of_a_trial_that_does_not_exist_changes_nothing(trial):
+def test_a_stop_of_a_trial_that_does_not_exist_changes_nothing(trial: int) -> None:
     rig = StudyRig(trials=9, slots=3, levels=(1, 3))
     stop_at(rig, 30.0, trial=trial)
 
@@ -591,7 +590,7 @@ def test_a_stop_of_a_trial_that_does_not_exist_changes_nothing(trial):
     assert not rig.files.waiting
 
 
-def test_an_unknown_command_is_told_and_forgotten():
+def test_an_unknown_command_is_told_and_forgotten() -> None:
     rig = StudyRig(trials=3, slots=3, levels=(1, 3))
     rig.files.waiting.append(Command(name="x", verb="dance"))
     said: list[str] = []
@@ -616,7 +615,7 @@ class _Listener:
         pass
 
 
-def test_a_silence_is_told_once_and_its_end_too():
+def test_a_silence_is_told_once_and_its_end_too() -> None:
     rig = StudyRig(
         trials=20,
         slots=2,
@@ -641,7 +640,7 @@ def capacities(rig: StudyRig) -> list[int]:
     return [event["attempts"] for event in rig.recorded("CapacityChanged")]
 
 
-def test_offers_are_kept_ahead_when_attempts_are_shorter_than_a_look():
+def test_offers_are_kept_ahead_when_attempts_are_shorter_than_a_look() -> None:
     rig = StudyRig(
         trials=400,
         slots=4,
@@ -657,7 +656,7 @@ def test_offers_are_kept_ahead_when_attempts_are_shorter_than_a_look():
     assert max(capacities(rig)) > 4
 
 
-def test_no_offer_is_kept_ahead_when_attempts_are_long():
+def test_no_offer_is_kept_ahead_when_attempts_are_long() -> None:
     rig = StudyRig(
         trials=40, slots=4, levels=(1, 3), adaptive=True, longest_tick_seconds=2.0, woken=False
     )
@@ -668,7 +667,7 @@ def test_no_offer_is_kept_ahead_when_attempts_are_long():
 
 
 @pytest.mark.parametrize("seconds", [2.0, 5.0, 10.0, 20.0, 40.0])
-def test_the_capacity_seldom_changes(seconds):
+def test_the_capacity_seldom_changes(seconds: float) -> None:
     """Each change is a record and a sync; a capacity that swings would keep the loop awake."""
     rig = StudyRig(
         trials=300,
@@ -686,7 +685,7 @@ def test_the_capacity_seldom_changes(seconds):
     assert len(capacities(rig)) < 30
 
 
-def test_waits_get_longer_while_nothing_happens_also_when_the_capacity_adapts():
+def test_waits_get_longer_while_nothing_happens_also_when_the_capacity_adapts() -> None:
     rig = StudyRig(
         trials=40,
         slots=1,
@@ -734,7 +733,7 @@ class CountingFiles(NoFiles):
         self.beats.append((now, released))
 
 
-def test_a_driver_that_has_nothing_to_do_notices_that_it_was_replaced():
+def test_a_driver_that_has_nothing_to_do_notices_that_it_was_replaced() -> None:
     """Its beat would make the new driver's lease its own."""
     rig = StudyRig(trials=2, slots=2, scheduler=lambda: SingleRung(1000), most_hours=3.0)
     journal, files = TakenOver(), CountingFiles()
@@ -748,7 +747,7 @@ def test_a_driver_that_has_nothing_to_do_notices_that_it_was_replaced():
     assert max(time for time, _ in files.beats) <= 1000.0
 
 
-def test_a_driver_that_was_replaced_does_not_release_the_lease_when_it_is_told_to_leave():
+def test_a_driver_that_was_replaced_does_not_release_the_lease_when_it_is_told_to_leave() -> None:
     rig = StudyRig(trials=2, slots=2)
     journal, files = TakenOver(), CountingFiles()
     driver = rig.new_driver(journal=journal, files=files)
@@ -762,7 +761,7 @@ def test_a_driver_that_was_replaced_does_not_release_the_lease_when_it_is_told_t
     assert not any(released for _, released in files.beats)
 
 
-def test_a_driver_that_was_replaced_submits_nothing_more():
+def test_a_driver_that_was_replaced_submits_nothing_more() -> None:
     """Also not what it had intended before it was replaced."""
     rig = StudyRig(trials=9, slots=3, model={"silences": (Interval(0.0, 100.0),)})
     journal = TakenOver()
@@ -779,7 +778,7 @@ def test_a_driver_that_was_replaced_submits_nothing_more():
     assert rig.cluster.backend.find("st-rig-1-1") is None
 
 
-def test_a_driver_that_leaves_on_purpose_releases_its_lease_and_slots_go_on():
+def test_a_driver_that_leaves_on_purpose_releases_its_lease_and_slots_go_on() -> None:
     rig = StudyRig(trials=9, slots=3)
     files = CountingFiles()
     driver = rig.new_driver(files=files)
@@ -795,7 +794,7 @@ def test_a_driver_that_leaves_on_purpose_releases_its_lease_and_slots_go_on():
 # ------------------------------------------------------------------ odd records
 
 
-def test_a_record_of_an_attempt_that_nobody_knows_is_ignored():
+def test_a_record_of_an_attempt_that_nobody_knows_is_ignored() -> None:
     rig = StudyRig(trials=9, slots=3)
     driver = rig.new_driver()
     driver.open(rig.limits, "rig")
@@ -808,13 +807,13 @@ def test_a_record_of_an_attempt_that_nobody_knows_is_ignored():
     assert rig.frames() == before
 
 
-def test_the_settings_of_the_loop_are_a_value():
+def test_the_settings_of_the_loop_are_a_value() -> None:
     rig = StudyRig(trials=1, slots=1)
 
     assert dataclasses.is_dataclass(rig.new_driver().settings)
 
 
-def test_late_records_of_an_attempt_that_was_given_up_are_ignored():
+def test_late_records_of_an_attempt_that_was_given_up_are_ignored() -> None:
     rig = StudyRig(trials=1, slots=1, scheduler=lambda: SingleRung(10))
     driver = rig.new_driver()
     driver.open(rig.limits, "rig")
@@ -833,7 +832,7 @@ def test_late_records_of_an_attempt_that_was_given_up_are_ignored():
     assert rig.study.attempt("t00000.r0.a2").is_live
 
 
-def test_a_scheduler_is_what_the_rig_was_given():
+def test_a_scheduler_is_what_the_rig_was_given() -> None:
     made: list[Scheduler] = []
 
     def make() -> Scheduler:

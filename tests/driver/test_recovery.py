@@ -33,18 +33,18 @@ def find(records: Records, kind: str) -> int:
     return next(number for number, record in enumerate(records) if record["e"]["t"] == kind)
 
 
-def test_an_empty_journal_is_a_study_that_has_not_begun(rig):
+def test_an_empty_journal_is_a_study_that_has_not_begun(rig: StudyRig) -> None:
     assert replay(rig.empty_study(), []) is None
 
 
-def test_the_time_of_the_first_record_is_when_the_study_was_opened():
+def test_the_time_of_the_first_record_is_when_the_study_was_opened() -> None:
     study = StudyRig(trials=1, slots=1).empty_study()
     opened = StudyOpened(time=1234.5, spec_sha256="x", limits=Limits(trials=1))
 
     assert replay(study, [record_of(opened, ())]) == 1234.5
 
 
-def test_an_error_names_both_decisions(rig, records):
+def test_an_error_names_both_decisions(rig: StudyRig, records: Records) -> None:
     number = next(n for n, record in enumerate(records) if "Offer" in str(record.get("a")))
     offer = records[number]["a"][0]
     records[number]["a"][0] = "Withdraw t00000.r0.a1"
@@ -57,7 +57,7 @@ def test_an_error_names_both_decisions(rig, records):
     assert f"but {offer}" in str(caught.value)
 
 
-def test_a_decision_that_was_taken_out_is_noticed(rig, records):
+def test_a_decision_that_was_taken_out_is_noticed(rig: StudyRig, records: Records) -> None:
     number = next(n for n, record in enumerate(records) if "a" in record)
     del records[number]["a"]
 
@@ -65,7 +65,9 @@ def test_a_decision_that_was_taken_out_is_noticed(rig, records):
         replay(rig.empty_study(), records)
 
 
-def test_a_result_that_was_changed_is_noticed_when_it_changes_a_decision(rig, records):
+def test_a_result_that_was_changed_is_noticed_when_it_changes_a_decision(
+    rig: StudyRig, records: Records
+) -> None:
     """The best trial of the first rung made the worst."""
     promoted = next(
         action.split()[1].partition(".")[0]
@@ -83,7 +85,9 @@ def test_a_result_that_was_changed_is_noticed_when_it_changes_a_decision(rig, re
 
 
 @pytest.mark.parametrize("kind", ["ConfigProposed", "ArrayIntended", "CapacityChanged"])
-def test_a_record_that_was_taken_out_is_noticed(rig, records, kind):
+def test_a_record_that_was_taken_out_is_noticed(
+    rig: StudyRig, records: Records, kind: str
+) -> None:
     del records[find(records, kind)]
 
     with pytest.raises((ReplayError, CorruptJournalError)):
@@ -91,7 +95,9 @@ def test_a_record_that_was_taken_out_is_noticed(rig, records, kind):
 
 
 @pytest.mark.parametrize("kind", ["ConfigProposed", "AttemptReported", "AttemptEnded"])
-def test_a_record_that_stands_there_twice_is_noticed(rig, records, kind):
+def test_a_record_that_stands_there_twice_is_noticed(
+    rig: StudyRig, records: Records, kind: str
+) -> None:
     number = find(records, kind)
     records.insert(number + 1, {"e": records[number]["e"]})
 
@@ -99,11 +105,11 @@ def test_a_record_that_stands_there_twice_is_noticed(rig, records, kind):
         replay(rig.empty_study(), records)
 
 
-def test_a_record_of_another_study_cannot_be(rig, records):
+def test_a_record_of_another_study_cannot_be(rig: StudyRig, records: Records) -> None:
     number = find(records, "AttemptClaimed")
     records[number]["e"]["attempt"] = "t00077.r0.a1"
 
-    with pytest.raises(ReplayError, match="cannot be: attempt t00077.r0.a1 is not known"):
+    with pytest.raises(ReplayError, match=r"cannot be: attempt t00077\.r0\.a1 is not known"):
         replay(rig.empty_study(), records)
 
 
@@ -119,21 +125,23 @@ def test_a_record_of_another_study_cannot_be(rig, records):
         {"e": {"t": "CapacityChanged", "time": 0, "attempts": "many"}},
     ],
 )
-def test_a_damaged_record_is_told_with_its_number(rig, records, damage):
+def test_a_damaged_record_is_told_with_its_number(
+    rig: StudyRig, records: Records, damage: dict[str, Any]
+) -> None:
     records.insert(3, damage)
 
     with pytest.raises(CorruptJournalError, match=r"record|journal"):
         replay(rig.empty_study(), records)
 
 
-def test_another_seed_or_ladder_is_noticed(records):
+def test_another_seed_or_ladder_is_noticed(records: Records) -> None:
     other = StudyRig(trials=9, slots=3, levels=(1, 9))
 
     with pytest.raises(ReplayError):
         replay(other.empty_study(), records)
 
 
-def test_a_record_of_thousands_of_actions_fits_into_a_frame():
+def test_a_record_of_thousands_of_actions_fits_into_a_frame() -> None:
     """A study that is stopped takes all its offers back at once."""
     actions = [Withdraw(attempt=f"t{number:05d}.r0.a1") for number in range(5000)]
     record = record_of(StopRequested(time=0.0, trial=None), actions)
@@ -141,7 +149,7 @@ def test_a_record_of_thousands_of_actions_fits_into_a_frame():
     assert frame.parse(frame.encode(record)).records == [record]
 
 
-def test_thousands_of_actions_are_still_compared():
+def test_thousands_of_actions_are_still_compared() -> None:
     actions = [Withdraw(attempt=f"t{number:05d}.r0.a1") for number in range(5000)]
     others = [*actions[:-1], Withdraw(attempt="t00000.r1.a1")]
     event = StopRequested(time=0.0, trial=None)
@@ -150,7 +158,7 @@ def test_thousands_of_actions_are_still_compared():
     assert record_of(event, actions) != record_of(event, others)
 
 
-def test_a_study_with_thousands_of_offers_can_be_stopped_and_replayed():
+def test_a_study_with_thousands_of_offers_can_be_stopped_and_replayed() -> None:
     rig = StudyRig(trials=4000, slots=3000, levels=(1, 3), model={"max_live_slots": 2})
     driver = rig.new_driver()
     driver.open(rig.limits, "rig")

@@ -136,9 +136,9 @@ class Life:
         try:
             driver = rig.new_driver(self.kind)
             driver.journal = MinedJournal(rig.journal, fuse)
-            driver.backend = Mined(Sbatch(rig.cluster.backend, self.doubles), fuse)  # type: ignore[assignment]
-            driver.exchange = Mined(rig.cluster.exchange, fuse)  # type: ignore[assignment]
-            driver.files = Mined(rig.files, fuse)  # type: ignore[assignment]
+            driver.backend = Mined(Sbatch(rig.cluster.backend, self.doubles), fuse)
+            driver.exchange = Mined(rig.cluster.exchange, fuse)
+            driver.files = Mined(rig.files, fuse)
             self.reason = rig.launch(driver)
         except Killed:
             return False
@@ -224,7 +224,7 @@ STEPS = count_steps()
 
 
 @pytest.mark.slow
-def test_a_driver_may_die_at_any_step():
+def test_a_driver_may_die_at_any_step() -> None:
     configs = undisturbed(small())
     assert STEPS > 200
     bad = {}
@@ -238,7 +238,7 @@ def test_a_driver_may_die_at_any_step():
 
 
 @pytest.mark.slow
-def test_a_driver_may_die_at_any_step_and_be_away_while_the_slots_finish():
+def test_a_driver_may_die_at_any_step_and_be_away_while_the_slots_finish() -> None:
     configs = undisturbed(small())
     bad = {}
     for step in range(1, STEPS + 1, 3):
@@ -252,7 +252,7 @@ def test_a_driver_may_die_at_any_step_and_be_away_while_the_slots_finish():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [STEPS // 7, STEPS // 2, STEPS - STEPS // 8])
-def test_the_second_driver_may_die_at_any_step_too(first):
+def test_the_second_driver_may_die_at_any_step_too(first: int) -> None:
     """Also while it repeats what the first may not have done."""
     configs = undisturbed(small())
     bad = {}
@@ -287,7 +287,9 @@ ROUGH = {
     seed=st.integers(0, 50),
 )
 @example(lives=[(3, 0.0)] * 6, seed=1)
-def test_drivers_may_die_again_and_again_on_a_rough_cluster(lives, seed):
+def test_drivers_may_die_again_and_again_on_a_rough_cluster(
+    lives: list[tuple[int, float]], seed: int
+) -> None:
     def rig() -> StudyRig:
         return StudyRig(
             trials=30, slots=5, levels=(1, 3, 9), factor=3, cluster_seed=seed, model=ROUGH
@@ -302,7 +304,7 @@ def test_drivers_may_die_again_and_again_on_a_rough_cluster(lives, seed):
 
 
 @pytest.mark.slow
-def test_each_append_may_be_the_last():
+def test_each_append_may_be_the_last() -> None:
     """A driver that dies after every k-th append, over and over, still gets there."""
     configs = undisturbed(small())
     for k in (3, 5, 8):
@@ -349,7 +351,12 @@ class Careless(Driver):
     """Does not repeat what the driver before may not have done."""
 
     def _carry_out(self, actions: Any) -> None:
-        if isinstance(actions, list) and actions and self.study.fleet.arrays and not self._beaten():
+        if (
+            isinstance(actions, list)
+            and actions
+            and self.study.fleet.arrays
+            and not self._beaten()
+        ):
             return
         super()._carry_out(actions)
 
@@ -359,7 +366,7 @@ class Careless(Driver):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Hasty, Forgetful, Careless])
-def test_a_driver_with_a_fault_is_caught(kind):
+def test_a_driver_with_a_fault_is_caught(kind: type[Driver]) -> None:
     configs = undisturbed(small())
     caught = []
     for step in range(1, STEPS):
@@ -379,7 +386,7 @@ def test_a_driver_with_a_fault_is_caught(kind):
 # ------------------------------------------------------------------ single deaths, one fact each
 
 
-def test_an_array_that_was_submitted_before_the_death_is_adopted():
+def test_an_array_that_was_submitted_before_the_death_is_adopted() -> None:
     rig = small()
     life = Life(rig)
 
@@ -397,7 +404,7 @@ def test_an_array_that_was_submitted_before_the_death_is_adopted():
     assert rig.study.finished == "done"
 
 
-def test_an_array_that_was_only_intended_is_submitted_by_the_next_driver():
+def test_an_array_that_was_only_intended_is_submitted_by_the_next_driver() -> None:
     rig = small()
 
     class DiesBeforeSbatch(Driver):
@@ -413,7 +420,7 @@ def test_an_array_that_was_only_intended_is_submitted_by_the_next_driver():
     assert rig.study.finished == "done"
 
 
-def test_configs_that_were_drawn_but_not_written_are_drawn_again_the_same():
+def test_configs_that_were_drawn_but_not_written_are_drawn_again_the_same() -> None:
     configs = undisturbed(small())
     rig = small()
     driver = rig.new_driver()
@@ -427,7 +434,7 @@ def test_configs_that_were_drawn_but_not_written_are_drawn_again_the_same():
     assert {trial.number: trial.config for trial in rig.study.trials} == configs
 
 
-def test_a_second_launch_of_a_finished_study_changes_nothing():
+def test_a_second_launch_of_a_finished_study_changes_nothing() -> None:
     rig = small()
     rig.run()
     trials = snapshot(rig.study.trials)
@@ -439,7 +446,7 @@ def test_a_second_launch_of_a_finished_study_changes_nothing():
     assert len(rig.study.fleet.arrays) == arrays
 
 
-def test_results_that_came_while_no_driver_lived_are_read():
+def test_results_that_came_while_no_driver_lived_are_read() -> None:
     rig = small()
     driver = rig.new_driver()
     driver.open(rig.limits, "rig")
@@ -451,7 +458,7 @@ def test_results_that_came_while_no_driver_lived_are_read():
     assert all(trial.attempts[0].outcome is Outcome.SUCCEEDED for trial in rig.study.trials)
 
 
-def test_the_order_of_deaths_does_not_matter():
+def test_the_order_of_deaths_does_not_matter() -> None:
     """Twenty drivers that live for random times."""
     configs = undisturbed(small())
     lengths = random.Random(7)

@@ -64,6 +64,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "message": names,
     "index": counts,
     "reason": names,
+    "node": names,
 }
 
 
@@ -90,13 +91,13 @@ def stored(event: events.Event) -> dict[str, Any]:
 
 
 @given(event=st.one_of([event_of(cls) for cls in EVENT_TYPES]))
-def test_every_event_comes_back_as_it_was(event):
+def test_every_event_comes_back_as_it_was(event: events.Event) -> None:
     # repr tells 1 from 1.0 and from True, and NaN equals NaN there.
     assert repr(decode_event(stored(event))) == repr(event)
 
 
 @pytest.mark.parametrize("cls", EVENT_TYPES)
-def test_every_type_of_event_is_known(cls):
+def test_every_type_of_event_is_known(cls: type[events.Event]) -> None:
     assert cls.__name__ in repr(EVENT_TYPES)
     with pytest.raises(CorruptJournalError, match="damaged"):
         decode_event({"t": cls.__name__})
@@ -105,7 +106,7 @@ def test_every_type_of_event_is_known(cls):
 @pytest.mark.parametrize(
     ("value", "text"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")]
 )
-def test_a_metric_that_is_no_number_is_kept_as_text(value, text):
+def test_a_metric_that_is_no_number_is_kept_as_text(value: float, text: str) -> None:
     event = events.AttemptReported(
         time=1.0, attempt="t00000.r0.a1", seq=1, resource=1, metrics={"loss": value}
     )
@@ -116,15 +117,15 @@ def test_a_metric_that_is_no_number_is_kept_as_text(value, text):
     assert repr(decoded.metrics["loss"]) == repr(value)
 
 
-def test_a_config_may_hold_any_letters():
-    config = {"модель": "größe 🙂 \ud800", "n": 3, "flag": True}
+def test_a_config_may_hold_any_letters() -> None:
+    config: events.Config = {"модель": "größe 🙂 \ud800", "n": 3, "flag": True}
     event = events.ConfigProposed(time=1.0, trial=0, config=config, origin="start")
 
     assert decode_event(stored(event)) == event
     assert json.dumps(stored(event)).isascii()
 
 
-def test_fields_at_their_default_are_left_out():
+def test_fields_at_their_default_are_left_out() -> None:
     event = events.AttemptEnded(
         time=1.0, attempt="t00000.r0.a1", seq=None, outcome=Outcome.LOST, seconds=0.0
     )
@@ -139,7 +140,7 @@ def test_fields_at_their_default_are_left_out():
     }
 
 
-def test_a_field_that_equals_its_default_only_by_value_is_kept_in_kind():
+def test_a_field_that_equals_its_default_only_by_value_is_kept_in_kind() -> None:
     """An exit code of 0 is not the absence of one."""
     event = events.AttemptEnded(
         time=1.0,
@@ -169,7 +170,7 @@ ENDED = {"t": "AttemptEnded", "time": 0, "attempt": "a", "seq": 1, "outcome": "L
         {"t": "TrialInvented", "time": 0},
     ],
 )
-def test_an_unknown_type_is_told(record):
+def test_an_unknown_type_is_told(record: dict[str, Any]) -> None:
     with pytest.raises(CorruptJournalError, match="unknown record"):
         decode_event(record)
 
@@ -199,7 +200,7 @@ def test_an_unknown_type_is_told(record):
         {"t": "AttemptQueued", "time": "noon", "attempt": "a"},
     ],
 )
-def test_a_damaged_record_is_told_by_its_type(record):
+def test_a_damaged_record_is_told_by_its_type(record: dict[str, Any]) -> None:
     with pytest.raises(CorruptJournalError, match=rf"damaged {record['t']} record"):
         decode_event(record)
 
@@ -226,23 +227,23 @@ WORDS = {
 
 
 @pytest.mark.parametrize(("action", "words"), WORDS.items())
-def test_an_action_is_one_line(action, words):
+def test_an_action_is_one_line(action: actions.Action, words: str) -> None:
     assert describe_action(action) == words
 
 
-def test_an_offer_tells_what_it_goes_on_from():
+def test_an_offer_tells_what_it_goes_on_from() -> None:
     fresh = dataclasses.replace(OFFER, start=0, checkpoint=None, end=None)
 
     assert describe_action(OFFER) == "Offer t00007.r1.a1 1 -> 3 from 1.t00007.r0.a1"
     assert describe_action(fresh) == "Offer t00007.r1.a1 0 -> None from nothing"
 
 
-def test_every_action_has_words():
+def test_every_action_has_words() -> None:
     described = {type(action) for action in [*WORDS, OFFER]}
 
     assert described == set(kinds(actions, actions.Action))
 
 
-def test_what_is_no_action_raises():
+def test_what_is_no_action_raises() -> None:
     with pytest.raises(TypeError, match="not an action"):
         describe_action(actions.Action())

@@ -239,7 +239,8 @@ class TestClaims:
         os.unlink(layout.offer("c0", 12, ATTEMPT))
         write(layout, START)
 
-        assert exchange.read(NOW) == EVENTS[:1]
+        nobody = AttemptClaimed(time=NOW, attempt=ATTEMPT, slot="nobody.0.0")
+        assert exchange.read(NOW) == [nobody, EVENTS[0]]
         assert "makes no sense" in caplog.text
 
     def test_a_claim_made_while_no_driver_lived_is_seen(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 from typing import Any
@@ -109,9 +108,9 @@ def test_bad_values_pass_a_script_of_bash_c_byte_identical(tmp_path: Any) -> Non
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_shell_gives_back_any_text(value: Any) -> None:
-    argv = build("echo {v} | cat", {"v": value})
+    argv = build("printf %s {v} | cat", {"v": value})
 
-    assert shlex.split(argv[2]) == ["echo", value, "|", "cat"]
+    assert subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout == value.encode()
 
 
 def test_text_without_shell_syntax_is_split() -> None:
@@ -252,7 +251,47 @@ def test_shell_variable_in_braces_belongs_to_the_shell() -> None:
 def test_options_are_appended_to_a_shell_text_quoted() -> None:
     argv = build("cd src && python train.py", {"name": "a b"}, args="gnu")
 
-    assert argv == ["bash", "-c", "cd src && python train.py '--name=a b'"]
+    assert argv == ["bash", "-c", 'cd src && python train.py "$@"', "bash", "--name=a b"]
+
+
+def test_plain_options_are_appended_to_a_shell_text_as_they_are() -> None:
+    argv = build("cd src && python train.py", {"lr": 0.5}, args="gnu")
+
+    assert argv == ["bash", "-c", "cd src && python train.py --lr=0.5"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'printf %s "$(printf %s {v})"',
+        'printf %s "`printf %s {v}`"',
+        "printf %s $(printf %s '{v}')",
+        "true # {v}",
+        "true # don't {v}",
+        "true # it's\nprintf %s {v}",
+        "cat <<EOF\n{v}\nEOF",
+        "cat <<'EOF'\n{v}\nEOF",
+        "cat <<EOF\n'{v}'\nEOF",
+        "case x in x) printf %s {v};; esac | cat",
+        "(printf %s {v}); printf '%s' \"{v}\"",
+        "printf %s \\'{v}; true",
+    ],
+)
+@pytest.mark.parametrize(
+    "value", ["$(touch PWNED)", "`touch PWNED`", "a\ntouch PWNED\n#", "'; touch PWNED; '", '";touch PWNED;"']
+)
+def test_no_place_in_a_shell_text_runs_a_value(tmp_path: Any, text: Any, value: Any) -> None:
+    for argv in (build(text, {"v": value}, shell=True), build(["sh", "-c", text, "x"], {"v": value})):
+        subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_appended_value_behind_a_comment_is_not_run(tmp_path: Any) -> None:
+    argv = build("true # note", {"v": "a\ntouch PWNED"}, args="gnu", shell=True)
+    subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)
+
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,11 @@ class SharedFolder:
         return True
 
     @property
+    def published(self) -> Sequence[str]:
+        """All attempts that ever were on offer."""
+        return tuple(self._offers)
+
+    @property
     def claims(self) -> dict[str, str]:
         """Who claimed which attempt: ``TOKEN.INDEX.RESTART`` or ``driver``."""
         return dict(self._claims)

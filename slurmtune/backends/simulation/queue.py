@@ -68,6 +68,11 @@ class SlotQueue:
         array = self._arrays.get(token)
         return () if array is None else array.slots
 
+    @property
+    def all_slots(self) -> Sequence[Slot]:
+        """The slots of all arrays, in the order in which they were submitted."""
+        return [slot for array in self._arrays.values() for slot in array.slots]
+
     def live_slots(self) -> int:
         """Return how many slots wait or run."""
         self._live = [slot for slot in self._live if slot.state is not SlotState.ENDED]

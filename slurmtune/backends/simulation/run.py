@@ -109,6 +109,10 @@ class AttemptRun:
             cause = "killed: it did not end a unit within the grace time"
             self._next = self._clock.call_at(kill_at, lambda: self._finish(outcome, cause=cause))
 
+    def live_on(self) -> None:
+        """Go on without the slot, to the end of the program: nobody can reach it any more."""
+        self._ended = lambda: None
+
     def vanish(self) -> None:
         """Be gone with the node: no further record."""
         if self._next is not None:

@@ -145,6 +145,17 @@ class Slot:
         if self.state is SlotState.RUNNING:
             self._kill(Outcome.NODE_FAILED, "NodeDown")
 
+    def cut_off(self) -> None:
+        """Be given up with a node that Slurm reaches no more, while its program runs on there.
+
+        The slot may start again elsewhere: then two copies of it are alive.
+        """
+        if self.state is SlotState.RUNNING:
+            if self._run is not None:
+                self._run.live_on()
+                self._run = None
+            self._kill(Outcome.NODE_FAILED, "NodeDown")
+
     def _seed_stream(self) -> None:
         # A stream for each incarnation: what one slot draws never moves what another one draws.
         seed = derived_seed(self._seed, f"slot/{self._stream}.{self.restart}")

@@ -1,0 +1,355 @@
+"""The overview of a study: what status, best and the live line show."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from slurmtune.core.actions import Propose
+from slurmtune.core.events import (
+    AttemptClaimed,
+    AttemptEnded,
+    AttemptReported,
+    CapacityChanged,
+    CheckpointSaved,
+    ConfigProposed,
+    Event,
+    Limits,
+    StopRequested,
+    StudyOpened,
+)
+from slurmtune.core.objective import Goal, Objective
+from slurmtune.core.overview import SCHEMA, Surroundings, WaitingSlots, best, overview, state_word
+from slurmtune.core.study import Study, StudySettings
+from slurmtune.core.trial import Outcome
+from slurmtune.schedulers.asha import Asha
+from slurmtune.schedulers.single import SingleRung
+
+AROUND = Surroundings(
+    name="asha",
+    directory="/runs/asha",
+    backend="slurm",
+    resource="epoch",
+    now=3600.0,
+    opened=0.0,
+)
+
+
+class Told:
+    """A study, as its events tell it."""
+
+    def __init__(
+        self,
+        *,
+        capacity: int = 3,
+        goal: Goal = Goal.MINIMIZE,
+        scheduler: Any = None,
+        **limits: Any,
+    ) -> None:
+        settings = StudySettings(seed=0, objective=Objective("loss", goal))
+        self.study = Study(settings, scheduler or Asha([1, 3], 3))
+        self.limits = Limits(**{"trials": 9, "gpus": {"c0": 2}, **limits})
+        self.seq = 0
+        self.feed(StudyOpened(time=0.0, spec_sha256="x", limits=self.limits))
+        self.feed(CapacityChanged(time=0.0, attempts=capacity))
+
+    def feed(self, event: Event) -> None:
+        for action in self.study.handle(event) or ():
+            if isinstance(action, Propose):
+                config = {"x": action.trial}
+                self.feed(
+                    ConfigProposed(time=0.0, trial=action.trial, config=config, origin="random")
+                )
+
+    def claim(self, name: str, time: float = 0.0) -> None:
+        self.feed(AttemptClaimed(time=time, attempt=name, slot="st-1-1-1.0.0"))
+
+    def report(self, name: str, resource: float, loss: float) -> None:
+        self.seq += 1
+        self.feed(
+            AttemptReported(
+                time=0.0, attempt=name, seq=self.seq, resource=resource, metrics={"loss": loss}
+            )
+        )
+
+    def end(self, name: str, outcome: Outcome = Outcome.SUCCEEDED, **more: Any) -> None:
+        self.seq += 1
+        ended = AttemptEnded(
+            time=0.0, attempt=name, seq=self.seq, outcome=outcome, seconds=1800.0, **more
+        )
+        self.feed(ended)
+
+    def run(self, trial: int, loss: float, rung: int = 0) -> None:
+        name = f"t{trial:05d}.r{rung}.a1"
+        self.claim(name)
+        self.report(name, [1, 3][rung], loss)
+        self.seq += 1
+        saved = CheckpointSaved(
+            time=0.0, attempt=name, seq=self.seq, resource=[1, 3][rung], name=f"{rung}.{name}"
+        )
+        self.feed(saved)
+        self.end(name)
+
+    def overview(self, **around: Any) -> dict[str, Any]:
+        return overview(self.study, replace(AROUND, **around))
+
+
+def test_it_is_json_of_a_named_schema() -> None:
+    shown = Told().overview()
+
+    assert shown["schema"] == SCHEMA
+    assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+
+
+def test_it_tells_the_surroundings() -> None:
+    shown = Told().overview(queries={"squeue": 7}, running_slots=2)
+
+    assert (shown["study"], shown["dir"], shown["backend"]) == ("asha", "/runs/asha", "slurm")
+    assert (shown["time"], shown["opened"], shown["resource"]) == (3600.0, 0.0, "epoch")
+    assert shown["queries"] == {"squeue": 7}
+    assert shown["slots"] == {"waiting": 0, "running": 2}
+
+
+def test_it_tells_why_slots_wait() -> None:
+    waiting = (
+        WaitingSlots(reason="Priority", slots=3, start=4000.0),
+        WaitingSlots(reason="Resources", slots=1, start=None),
+    )
+    shown = Told().overview(waiting=waiting)
+
+    assert shown["slots"]["waiting"] == 4
+    assert shown["queue"] == [
+        {"reason": "Priority", "jobs": 3, "start": 4000.0},
+        {"reason": "Resources", "jobs": 1, "start": None},
+    ]
+
+
+def test_it_counts_trials() -> None:
+    told = Told()
+    told.run(0, 1.0)
+    told.run(1, math.nan)
+    told.claim("t00002.r0.a1")
+    told.end("t00002.r0.a1", Outcome.FAILED, exit_code=1)
+
+    assert told.overview()["trials"] == {
+        "total": 9,
+        "started": 5,
+        "finished": 1,
+        "good": 1,
+        "failed": 1,
+    }
+
+
+def test_it_counts_each_rung() -> None:
+    told = Told()
+    for trial, loss in enumerate([5.0, 3.0, 8.0]):
+        told.run(trial, loss)
+    told.claim("t00003.r0.a1")
+    told.end("t00003.r0.a1", Outcome.FAILED, exit_code=1)
+    told.claim("t00001.r1.a1")
+
+    first, second = told.overview()["rungs"]
+    assert first == {
+        "rung": 0,
+        "resource": 1,
+        "waiting": 2,
+        "running": 0,
+        "done": 3,
+        "promoted": 1,
+        "failed": 1,
+        "best": 3.0,
+    }
+    assert second == {
+        "rung": 1,
+        "resource": 3,
+        "waiting": 0,
+        "running": 1,
+        "done": 0,
+        "promoted": 0,
+        "failed": 0,
+        "best": None,
+    }
+
+
+def test_gpu_hours_count_what_ended_and_what_runs() -> None:
+    told = Told(gpu_hours=10.0)
+    told.run(0, 1.0)
+    told.claim("t00001.r0.a1", time=1800.0)
+
+    shown = told.overview(now=3600.0)
+    assert shown["gpu_hours"] == {"used": 2.0, "limit": 10.0, "retried": 0.0}
+    assert shown["gpus_now"] == 2
+
+
+def test_an_attempt_that_runs_since_the_beginning_of_time_counts() -> None:
+    told = Told()
+    told.claim("t00000.r0.a1", time=0.0)
+
+    assert told.overview(now=3600.0)["gpu_hours"]["used"] == 2.0
+
+
+def test_work_that_was_repeated_is_told() -> None:
+    told = Told()
+    told.claim("t00000.r0.a1")
+    told.end("t00000.r0.a1", Outcome.PREEMPTED)
+
+    assert told.overview()["gpu_hours"]["retried"] == 1.0
+
+
+def test_the_newest_three_failures_are_shown() -> None:
+    told = Told(capacity=5)
+    told.run(0, 1.0)
+    for trial in range(1, 5):
+        told.claim(f"t0000{trial}.r0.a1")
+        told.end(f"t0000{trial}.r0.a1", Outcome.FAILED, exit_code=trial, cause="no GPU")
+
+    failures = told.overview()["failures"]
+    assert [failure["trial"] for failure in failures] == ["t00002", "t00003", "t00004"]
+    assert failures[0] == {
+        "trial": "t00002",
+        "attempt": "t00002.r0.a1",
+        "outcome": "FAILED",
+        "exit_code": 2,
+        "cause": "no GPU",
+        "host": "",
+        "job": "",
+    }
+
+
+# ------------------------------------------------------------------ the best
+
+
+def test_there_is_no_best_before_a_finite_result() -> None:
+    told = Told()
+    assert best(told.study) is None
+    told.run(0, math.nan)
+    assert best(told.study) is None
+
+
+def test_the_best_is_that_of_the_highest_rung() -> None:
+    """Results of different rungs are not compared."""
+    told = Told()
+    for trial, loss in enumerate([5.0, 3.0, 8.0]):
+        told.run(trial, loss)
+    told.run(1, 4.0, rung=1)
+
+    assert best(told.study) == {
+        "trial": "t00001",
+        "values": {"loss": 4.0},
+        "rung": 1,
+        "resource": 3,
+        "top_resource": 3,
+        "params": {"x": 1},
+        "checkpoint": "1.t00001.r1.a1",
+    }
+
+
+def test_the_best_is_told_as_it_was_reported_when_maximised() -> None:
+    told = Told(goal=Goal.MAXIMIZE)
+    told.run(0, 0.5)
+    told.run(1, 0.9)
+
+    found = best(told.study)
+    assert found is not None
+    assert (found["trial"], found["values"]) == ("t00001", {"loss": 0.9})
+    assert told.overview()["rungs"][0]["best"] == 0.9
+
+
+def test_the_first_of_equals_stays_the_best() -> None:
+    told = Told(scheduler=SingleRung(1))
+    for trial in range(3):
+        told.run(trial, 2.0)
+
+    found = best(told.study)
+    assert found is not None
+    assert found["trial"] == "t00000"
+
+
+# ------------------------------------------------------------------ words and time
+
+
+def test_a_study_that_runs_is_running() -> None:
+    told = Told()
+
+    assert state_word(told.study) == "running"
+    assert told.overview()["state"] == "running"
+
+
+def test_a_study_that_was_stopped_is_stopped_also_before_it_is_over() -> None:
+    told = Told()
+    told.claim("t00000.r0.a1")
+    told.feed(StopRequested(time=1.0, trial=None))
+
+    assert not told.study.finished
+    assert state_word(told.study) == "stopped"
+
+
+def test_a_study_with_a_result_ends_done() -> None:
+    told = Told(scheduler=SingleRung(1), trials=1, capacity=1)
+    told.run(0, 1.0)
+
+    assert state_word(told.study) == "done"
+
+
+def test_a_study_without_a_result_ends_failed() -> None:
+    told = Told(scheduler=SingleRung(1), trials=1, capacity=1)
+    told.claim("t00000.r0.a1")
+    told.end("t00000.r0.a1", Outcome.FAILED, exit_code=1)
+
+    assert state_word(told.study) == "failed"
+
+
+def test_a_pause_is_told_with_its_reason() -> None:
+    told = Told(capacity=1)
+    told.claim("t00000.r0.a1")
+    told.end("t00000.r0.a1", Outcome.FAILED, exit_code=0, cause="it reported no 'loss'")
+
+    shown = told.overview()
+    assert (shown["state"], shown["reason"]) == ("paused", "it reported no 'loss'")
+
+
+def test_the_time_left_follows_from_the_units_left() -> None:
+    told = Told()
+    told.run(0, 1.0)
+    told.claim("t00001.r0.a1")
+    told.claim("t00002.r0.a1")
+
+    # One unit took 1800 s; 10 are left for two that run.
+    assert told.overview(expected_units=11.0)["eta_seconds"] == pytest.approx(9000.0)
+
+
+@pytest.mark.parametrize("units", [None, 11.0])
+def test_without_a_result_or_a_plan_the_time_left_is_not_known(units: float | None) -> None:
+    told = Told()
+    if units is None:
+        told.run(0, 1.0)
+    told.claim("t00001.r0.a1")
+
+    assert told.overview(expected_units=units)["eta_seconds"] is None
+
+
+def test_the_time_left_is_not_known_when_more_is_trained_than_was_expected() -> None:
+    told = Told()
+    told.run(0, 1.0)
+    told.claim("t00001.r0.a1")
+
+    assert told.overview(expected_units=0.5)["eta_seconds"] is None
+
+
+def test_it_costs_no_more_in_a_large_study() -> None:
+    """It never looks at all trials: it is made every two seconds on a login node."""
+    told = Told(trials=300, capacity=1, scheduler=SingleRung(1))
+    for trial in range(200):
+        told.run(trial, float(trial))
+
+    class Counted(list[Any]):
+        def __iter__(self) -> Any:
+            raise AssertionError("somebody looks at all trials")
+
+    told.study.trials = Counted(told.study.trials)
+
+    assert told.overview()["trials"]["started"] == 201
