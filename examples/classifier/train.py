@@ -7,13 +7,14 @@ import warnings
 
 import joblib
 import numpy as np
-import slurmtune
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
+
+import slurmtune
 
 # Outside of slurmtune the values given here are used.
 trial = slurmtune.trial(

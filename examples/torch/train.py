@@ -3,10 +3,11 @@
 PyTorch is not installed with slurmtune; see spec.toml. The data come with scikit-learn.
 """
 
-import slurmtune
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+
+import slurmtune
 
 trial = slurmtune.trial(lr=0.05, momentum=0.9, channels=16, dropout=0.1, epoch=9)
 params = trial.params

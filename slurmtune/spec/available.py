@@ -93,16 +93,6 @@ GAPS: tuple[Gap, ...] = (
         message=_told("ahead other than 1.0"),
     ),
     Gap(
-        key="retry.timeout",
-        applies=lambda spec: spec.retry.timeout > 0,
-        message=_told("a longer time limit for the second attempt; it is repeated with the same"),
-    ),
-    Gap(
-        key="retry.oom",
-        applies=lambda spec: spec.retry.oom > 0,
-        message=_told("more memory for the second attempt; it is repeated with the same"),
-    ),
-    Gap(
         key="checkpoint.keep",
         applies=lambda spec: spec.checkpoint.keep != "all",
         message=lambda spec: f'keep = "{spec.checkpoint.keep}"; all are kept',

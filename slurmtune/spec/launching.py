@@ -1,4 +1,4 @@
-"""From a checked spec to a driver that is ready to run: the study's directory, backend, journal."""
+"""From a checked spec to a driver that is ready to run: directory, backend, journal."""
 
 from __future__ import annotations
 

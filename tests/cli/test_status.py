@@ -157,6 +157,7 @@ def test_a_damaged_overview_is_no_traceback(run: Any, fake: Any) -> None:
 
     ended = run("status", cwd=fake.folder)
 
+    # The fake has no journal either.
     assert ended.code == 3
     assert "status.json is damaged" in ended.err
 

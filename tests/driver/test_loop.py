@@ -9,11 +9,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slurmtune.backends.base import ArraySpec, BackendLimits, SlotState, SlotStatus
 from slurmtune.backends.simulator import Constant, Exponential, Interval
 from slurmtune.core.events import AttemptEnded, AttemptReported, Config, Event, StopRequested
 from slurmtune.core.ports import Decision, HistoryView, Scheduler
+from slurmtune.core.request import ResourceRequest
 from slurmtune.core.study import Study
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
 from slurmtune.driver.loop import Driver
@@ -843,3 +846,69 @@ def test_a_scheduler_is_what_the_rig_was_given() -> None:
     driver: Driver = rig.new_driver()
 
     assert driver.study.scheduler is made[-1]
+
+
+# ------------------------------------------------------------------ any cluster
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(
+    slots=st.integers(1, 6),
+    reuse=st.booleans(),
+    requeue=st.booleans(),
+    wait=st.sampled_from([0.0, 30.0, 3000.0]),
+    accidents=st.sampled_from([0.0, 0.3, 2.0]),
+    delay=st.sampled_from([0.0, 5.0, 45.0]),
+    grace=st.sampled_from([0.0, 30.0, 90.0]),
+    limit=st.sampled_from([None, 400, 1200]),
+    sizes=st.sampled_from([None, 1, 3]),
+    adaptive=st.booleans(),
+    woken=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_every_study_ends_on_every_cluster_and_can_be_replayed(
+    slots: int,
+    reuse: bool,
+    requeue: bool,
+    wait: float,
+    accidents: float,
+    delay: float,
+    grace: float,
+    limit: int | None,
+    sizes: int | None,
+    adaptive: bool,
+    woken: bool,
+    seed: int,
+) -> None:
+    rig = StudyRig(
+        trials=15,
+        slots=slots,
+        levels=(1, 3, 9),
+        cluster_seed=seed,
+        adaptive=adaptive,
+        woken=woken,
+        requests={"c0": ResourceRequest(name="c0", gpus=1, time_limit_seconds=limit)},
+        limits={"retry_timeout": 3, "retry_node_fail": 50, "retry_preempted": 50},
+        model={
+            "reuse": reuse,
+            "requeue": requeue,
+            "queue_wait": Exponential(wait),
+            "preemptions_per_hour": accidents,
+            "node_failures_per_hour": accidents / 2,
+            "visibility_delay_seconds": delay,
+            "grace_seconds": grace,
+            "checkpoint_every": 1,
+            "max_array_size": sizes,
+            "max_live_slots": sizes and 2 * sizes,
+        },
+    )
+
+    reason = rig.run()
+
+    assert reason in {"done", "paused"}
+    assert_all_is_over(rig)
+    assert max(Counter(span.attempt for span in rig.cluster.attempt_spans()).values()) == 1
+    again = rig.empty_study()
+    replay(again, rig.stored_records())
+    assert snapshot(again) == snapshot(rig.study)

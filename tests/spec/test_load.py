@@ -396,7 +396,7 @@ def test_what_would_change_the_study_blocks_a_launch(override: str) -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        "run.copy=['a']", "slurm.ahead=2.0", "retry.timeout=2", "retry.oom=1", "checkpoint.keep=none",
+        "run.copy=['a']", "slurm.ahead=2.0", "checkpoint.keep=none",
         "report.html=true", "report.every=10m", "report.watch=['a']", "report.notify=x",
         "report.export=['csv']", "search.gp={ nu = 1.5 }", "space.lr.prior=[0.01, 'low']",
     ],
