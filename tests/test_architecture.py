@@ -104,12 +104,12 @@ IMPURE_MODULES = {
     *("submitit", "filelock", "pandas", "typer"),
 }
 
-# Only these may know what time it is, or start a process. The fake Slurm of testing is made of real processes.
+# Only these may know what time it is, or start a process. Some tools of testing are made of real processes.
 MAY_USE_TIME = {
     *("driver.clock", "worker", "store", "backends"),
-    *("testing.fake_slurm_commands", "testing.slurm_rig"),
+    *("testing.fake_slurm_commands", "testing.slurm_rig", "testing.live_study", "testing.crash"),
 }
-MAY_USE_SUBPROCESS = {"backends", "worker"}
+MAY_USE_SUBPROCESS = {"backends", "worker", "testing.live_study"}
 
 # Formats whose reading runs code, and calls that do the same.
 FORBIDDEN_IMPORTS = {
@@ -125,7 +125,7 @@ FORBIDDEN_IMPORTS = {
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "read_pickle", "to_pickle"}
 
 # The only module that knows concrete backends, samplers and schedulers; testing ships contracts for them.
-COMPOSITION_ROOT = {"spec.build", "spec.launching", "testing"}
+COMPOSITION_ROOT = {"spec.build", "spec.launching", "spec.cluster", "spec.jobs", "testing"}
 CONCRETE = {"backends", "samplers", "schedulers"}
 INTERFACES = {"backends.base"}
 

@@ -68,7 +68,7 @@ def metadata(wheel: zipfile.Path, content: set[str]) -> dict[str, str]:
 def test_the_templates_are_inside(content: set[str]) -> None:
     templates = {f"slurmtune/_templates/{name}" for name in files_below(ROOT / "templates")}
 
-    assert "slurmtune/_templates/spec.toml" in templates
+    assert "slurmtune/_templates/spec-asha.toml" in templates
     assert {name for name in content if name.startswith("slurmtune/_templates/")} == templates
 
 

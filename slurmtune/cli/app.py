@@ -17,6 +17,7 @@ from slurmtune.cli import (
     check,
     crash,
     explain,
+    fsck,
     init,
     launch,
     logs,
@@ -44,6 +45,8 @@ Examples
   slurmtune best --args               the best values, for your command line
 """
 _ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+# A link, a folder or a pipe where a file of a study should be.
+_ENVIRONMENT_ERRORS |= {errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO}
 
 app = typer.Typer(
     name="slurmtune",
@@ -79,8 +82,15 @@ def _global(
 
 for _module in (init, check, launch, status, trials, show, best, logs, stop, report):
     _module.register(app)
-for _module in (explain, schema, version):
+for _module in (fsck, explain, schema, version):
     _module.register(app)
+
+
+class _PlainFormatter(logging.Formatter):
+    """Warnings quote what others wrote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return output.plain(super().format(record), sys.stderr)
 
 
 def main() -> None:
@@ -99,11 +109,14 @@ def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     words = [word for word in argv if word != "--debug"]
     is_debugging = len(words) < len(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if is_debugging else logging.WARNING,
-        format="%(levelname)s: %(name)s: %(message)s" if is_debugging else "warning: %(message)s",
-        force=True,
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _PlainFormatter(
+            "%(levelname)s: %(name)s: %(message)s" if is_debugging else "warning: %(message)s"
+        )
     )
+    level = logging.DEBUG if is_debugging else logging.WARNING
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     if words[:1] == ["report"] and words[1:2] not in (["-h"], ["--help"], []):
         # Called once for each epoch of each trial: no time for a parser.
         return report.from_shell(words[1:])

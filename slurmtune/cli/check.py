@@ -202,10 +202,10 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
 def _existing(loaded: LoadedSpec) -> tuple[str, Sequence[Change], bool]:
     """Return where the study lives, what differs there, and whether it is new."""
     from slurmtune.spec.difference import difference, effective
+    from slurmtune.spec.launching import study_directory
     from slurmtune.store import fs, sealed
 
-    table = loaded.spec.study
-    directory = os.path.abspath(os.path.join(loaded.base_dir, table.dir, table.name))
+    directory = study_directory(loaded)
     try:
         stored = sealed.unseal(fs.read_file(os.path.join(directory, "study.json")))["spec"]
         return directory, difference(stored, effective(loaded.spec)), False

@@ -84,7 +84,7 @@ def examine(
     nothing = Finding(
         level="note",
         subject="sbatch",
-        words=f"{cluster.NO_SLURM.message}. {cluster.NO_SLURM.fix}",
+        words=_sentence(cluster.NO_SLURM.message, cluster.NO_SLURM.fix),
         code=cluster.NO_SLURM.code,
     )
     if not cluster.is_here():
@@ -131,7 +131,7 @@ def _of_class(verdict: Verdict, rung_count: int) -> list[Finding]:
         Finding(
             level="error" if advice.is_error else "warn",
             subject=subject,
-            words=advice.message + (f". {advice.fix}" if advice.fix else "") + where,
+            words=_sentence(advice.message, advice.fix) + where,
             code=advice.code,
             says=advice.says,
         )
@@ -144,6 +144,11 @@ def _of_class(verdict: Verdict, rung_count: int) -> list[Finding]:
         words = f"Slurm refuses it{where}"
         found.append(Finding(level="error", subject=subject, words=words, says=verdict.says))
     return found
+
+
+def _sentence(message: str, fix: str) -> str:
+    gap = " " if message.endswith("?") else ". "
+    return message + gap + fix if fix else message
 
 
 def _start_words(says: str) -> tuple[str, str]:

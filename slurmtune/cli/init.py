@@ -62,7 +62,9 @@ def init(
     """
     kind = template or _ask()
     kit = _KITS[kind]
-    targets = {name: os.path.normpath(os.path.join(directory, name)) for name in (_SPEC, kit.program)}
+    targets = {
+        name: os.path.normpath(os.path.join(directory, name)) for name in (_SPEC, kit.program)
+    }
     if os.path.exists(targets[_SPEC]) and not force:
         raise UsageError(
             f"{targets[_SPEC]} exists; --force overwrites it, or name another folder: "

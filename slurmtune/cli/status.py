@@ -16,13 +16,15 @@ from slurmtune.cli import clock, output, study, summary, text
 from slurmtune.cli.options import JsonOption, StudyArgument
 from slurmtune.cli.summary import HAPPENED
 from slurmtune.core.trial import Outcome
-from slurmtune.errors import StudyNotFoundError
+from slurmtune.errors import SlurmtuneError, StudyNotFoundError
 from slurmtune.slurm.reason import plain_reason
 from slurmtune.store.layout import StudyLayout
 
 _DONE, _RUNNING, _WAITING, _PAUSED, _FAILED = 0, 10, 11, 12, 1
 _LEAST_WATCH_SECONDS = 1.0
 _LABEL = 7
+_WORTH_TELLING = 0.05
+"""GPU-hours that are shown as at least 0.1."""
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +68,8 @@ def status(
         _show_all(json=json)
         return
     layout = study.find(name)
+    if watch is not None and not json and study.is_watched():
+        output.say("\x1b[2J")
     while True:
         overview = study.overview_of(layout)
         if json:
@@ -175,7 +179,8 @@ def _rungs(overview: study.Overview) -> str:
 
 def _queue(overview: study.Overview) -> list[str]:
     lines: list[str] = []
-    for group in overview["queue"]:
+    # What still waits when a study ends is cancelled.
+    for group in overview["queue"] if is_unfinished(overview) else ():
         count, reason = group["jobs"], text.printable(str(group["reason"]))
         words = plain_reason(reason) if reason else "no reason is known yet"
         verb = "waits" if count == 1 else "wait"
@@ -195,18 +200,17 @@ def _queue(overview: study.Overview) -> list[str]:
 
 def _use(overview: study.Overview) -> list[str]:
     slots, gpus = overview["slots"]["running"], overview["gpus_now"]
-    hours = overview["gpu_hours"]
-    when = "now" if overview["driver"]["alive"] else "when the driver left"
-    words = [f"{text.plural(gpus, 'GPU') if gpus else text.plural(slots, 'slot')} {when}"]
-    if hours["used"] or hours["limit"]:
-        used = f"{hours['used']:.1f}"
-        limit = hours["limit"]
-        told = f"{used} of at most {limit:g} GPU-h" if limit is not None else f"{used} GPU-h"
-        if hours["retried"] >= 0.05:
-            told += f" ({hours['retried']:.1f} in attempts that failed)"
-        words.append(told)
-    is_over = not is_unfinished(overview) and not words[1:]
-    return [] if is_over else [_entry("use", "; ".join(words))]
+    used, limit = overview["gpu_hours"]["used"], overview["gpu_hours"]["limit"]
+    retried = overview["gpu_hours"]["retried"]
+    words = []
+    if is_unfinished(overview):
+        when = "now" if overview["driver"]["alive"] else "when the driver left"
+        words.append(f"{text.plural(gpus, 'GPU') if gpus else text.plural(slots, 'slot')} {when}")
+    if used >= _WORTH_TELLING or limit is not None:
+        most = "" if limit is None else f" of at most {limit:g}"
+        lost = f" ({retried:.1f} in attempts that failed)" if retried >= _WORTH_TELLING else ""
+        words.append(f"{used:.1f}{most} GPU-h{lost}")
+    return [_entry("use", "; ".join(words))] if words else []
 
 
 def _best(overview: study.Overview) -> list[str]:
@@ -263,7 +267,13 @@ def _show_all(*, json: bool) -> None:
     layouts = record.list_studies(".")
     if not layouts:
         raise StudyNotFoundError("no study below ./runs")
-    overviews = [(layout, study.overview_of(layout)) for layout in layouts]
+    overviews = []
+    for layout in layouts:
+        try:
+            overviews.append((layout, study.overview_of(layout)))
+        except SlurmtuneError as error:
+            # One damaged study must not hide the others.
+            output.warn(f"{text.short_path(layout.root)}: {error}")
     if json:
         output.say_json([study.overview_json(overview) for _, overview in overviews])
         return

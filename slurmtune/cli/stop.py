@@ -14,7 +14,7 @@ from slurmtune.analysis import record
 from slurmtune.cli import clock, output, study, text
 from slurmtune.cli.options import JsonOption, YesOption, parse_trial, study_and_trial
 from slurmtune.core.ids import trial_id
-from slurmtune.store import fs
+from slurmtune.store import control, fs
 from slurmtune.store.layout import StudyLayout
 
 if TYPE_CHECKING:
@@ -86,16 +86,33 @@ def _stop_study(layout: StudyLayout, *, yes: bool) -> str:
     if not output.ask(f"{name}: cancel {jobs}? Checkpoints stay.", yes=yes):
         return "nothing was stopped"
     if whole is not None:
-        from slurmtune.spec.cluster import cancel_slots
-
-        cancel_slots(layout, whole)
-        done = "cancelled its jobs"
+        done = _stop_undriven(layout, whole)
     else:
         record.request_stop(layout, None)
-        done = f"cancelled {jobs}" if _is_obeyed(layout) else "asked the driver to stop"
+        if _is_obeyed(layout):
+            done = f"cancelled {jobs}"
+        elif study.driver_state(layout).alive:
+            done = "asked the driver to stop; it is busy, or does not answer"
+        else:
+            # It ended in between. What it did not read would stop the next launch at once.
+            _take_back(layout)
+            done = _stop_undriven(layout, study.read_study(layout))
     again = study.command_to_continue(layout, is_local=overview["backend"] == "local")
     kept = text.plural(sum(row["done"] for row in overview["rungs"]), "result")
     return f"{name}: {done}. {kept} kept.   continue: {again}"
+
+
+def _stop_undriven(layout: StudyLayout, whole: Study) -> str:
+    from slurmtune.spec.cluster import cancel_slots
+
+    cancel_slots(layout, whole)
+    return "cancelled its jobs"
+
+
+def _take_back(layout: StudyLayout) -> None:
+    for name, command in control.receive(layout):
+        if command["command"] == "stop" and command.get("trial") is None:
+            control.acknowledge(layout, name)
 
 
 def _jobs(waiting: int, running: int) -> str:
@@ -114,9 +131,10 @@ def _live(whole: Study) -> int:
 def _is_obeyed(layout: StudyLayout) -> bool:
     """Wait until the driver has taken all commands; tell whether it did."""
     deadline = clock.now() + _ANSWER_SECONDS
-    while clock.now() < deadline:
+    while True:
         names = fs.list_dir(layout.control)
         if not any(name.endswith(".json") for name in names):
             return True
+        if clock.now() >= deadline or not study.driver_state(layout).alive:
+            return False
         clock.pause(0.2)
-    return False

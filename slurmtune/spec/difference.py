@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurmtune.spec.model import Spec
+from slurmtune.spec.secret import hidden, is_secret, without_secrets
 
 # Whole tables, and single keys, that decide neither what is tried nor how it is judged.
 _FREE_TABLES = ("slurm", "retry", "stop", "report", "checkpoint", "env")
@@ -29,9 +30,13 @@ class Change:
 def effective(spec: Spec) -> dict[str, Any]:
     """Return the spec with all defaults as JSON-able data, times in seconds.
 
-    The space is a list: the order of hyperparameters belongs to the study.
+    The space is a list: the order of hyperparameters belongs to the study. Secrets are digests.
     """
     data: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude={"space"})
+    data["env"]["vars"] = {
+        name: hidden(value) if is_secret(name) else value for name, value in spec.env.vars.items()
+    }
+    data["env"]["setup"] = [without_secrets(line) for line in spec.env.setup]
     data["space"] = [
         {
             "name": parameter.name,

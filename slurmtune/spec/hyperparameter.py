@@ -6,6 +6,7 @@ Bounds are values, never logarithms; only ``logspace`` takes exponents, as numpy
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,9 @@ Scalar = str | int | float | bool
 """A value of a hyperparameter."""
 
 MAX_VALUES = 100_000
+MAX_CONFIG_BYTES = 48 * 1024
+"""A config must fit into one record of the journal, beside what else it says."""
+_NUMBER_BYTES = 25
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
 
@@ -139,7 +143,18 @@ def read_space(tree: Tree) -> tuple[dict[str, HyperparameterSpec], list[Problem]
         problems += reader.problems
         if parsed is not None:
             found[name] = parsed
+    size = sum(map(_most_bytes, found.values()))
+    if size > MAX_CONFIG_BYTES:
+        message = f"a config could need {size} bytes, and may have {MAX_CONFIG_BYTES}"
+        fix = "put long texts into files, and let the values be their names"
+        problems.append(tree.problem("S21", message, ("space",), fix=fix, at_key=True))
     return found, problems
+
+
+def _most_bytes(parameter: HyperparameterSpec) -> int:
+    """Return the most bytes that one value takes in the journal, with its name."""
+    values = (len(json.dumps(value)) for value in levels(parameter))
+    return len(parameter.name) + 6 + max(values, default=_NUMBER_BYTES)
 
 
 def contains(parameter: HyperparameterSpec, value: Any) -> bool:
@@ -347,6 +362,10 @@ class _Reader:
         self._add("S8", f"{distribution} needs a list", (distribution,), fix=fix)
 
     def _check_scalar(self, value: Any, below: Path) -> bool:
+        if isinstance(value, str) and "\0" in value:
+            message = "a value may not hold the character NUL: no program could get it"
+            self._add("S15", message, below)
+            return False
         if isinstance(value, (str, int)):
             return True
         if isinstance(value, float):

@@ -83,9 +83,19 @@ class Session:
 
 
 def study_directory(loaded: LoadedSpec) -> str:
-    """Return where the study of this spec lives."""
+    """Return where the study of this spec lives.
+
+    Raises:
+        SpecError: Slurm or a shell would read its path otherwise than it stands.
+    """
     study = loaded.spec.study
-    return os.path.abspath(os.path.join(loaded.base_dir, study.dir, study.name))
+    path = os.path.abspath(os.path.join(loaded.base_dir, study.dir, study.name))
+    if "%" in path or not path.isprintable():
+        raise SpecError(
+            f"the study would live in {path!r}: Slurm replaces % in paths, and control characters "
+            "do not belong there; move the spec, or set study.dir"
+        )
+    return path
 
 
 def prepare(

@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Any
 
 from slurmtune.errors import SpecError
+from slurmtune.spec.secret import masked
 
 _WIDEST_LINE = 120
 
@@ -85,7 +86,8 @@ class Problem:
             f"{margin}--> {where}{dotted}",
         ]
         if self.length:
-            shown, carets = _picture(self.source, self.column, self.length)
+            source = masked(self.source) if self.path.startswith("env") else self.source
+            shown, carets = _picture(source, self.column, self.length)
             lines += [f"{margin} |", f" {number} | {shown}".rstrip(), f"{margin} | {carets}"]
         if self.fix:
             lines.append(f"{margin} = {printable(self.fix)}")

@@ -326,6 +326,9 @@ def _read_once(path: str, offset: int, limit: Optional[int]) -> bytes:
             offset += len(chunk)
             wanted = None if wanted is None else wanted - len(chunk)
         return b"".join(chunks)
+    except OSError as error:
+        error.filename = path  # the kernel knows only the descriptor
+        raise
     finally:
         os.close(descriptor)
 

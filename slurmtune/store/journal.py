@@ -126,6 +126,16 @@ def history(layout: StudyLayout) -> list[dict[str, Any]]:
     return _events(_segments(layout, before=None))
 
 
+def segments(layout: StudyLayout) -> list[Segment]:
+    """Return what is history now, epoch by epoch.
+
+    Raises:
+        CorruptJournalError: a sealed part is damaged.
+        NewerFormatError: a newer slurmtune wrote it.
+    """
+    return _segments(layout, before=None)
+
+
 def _events(segments: Sequence[Segment]) -> list[dict[str, Any]]:
     return [record for segment in segments for record in segment.records if "open" not in record]
 

@@ -64,6 +64,8 @@ class Lease:
         return self.is_here and _process_start(self.pid) == self.process_start
 
 
+_LATEST = 4_102_444_800.0
+"""The year 2100, in seconds since 1970: a later time is none."""
 _NAMES = tuple(field.name for field in fields(Lease))
 
 
@@ -77,9 +79,22 @@ def read(layout: StudyLayout) -> Lease | None:
     try:
         found = json.loads(fs.read_file(layout.lease))
         # A newer slurmtune may say more; its driver is alive all the same.
-        return Lease(**{name: found[name] for name in _NAMES if name in found})
-    except (FileNotFoundError, ValueError, TypeError):
+        lease = Lease(**{name: found[name] for name in _NAMES if name in found})
+        return lease if _is_sound(lease) else None
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
+
+
+def _is_sound(lease: Lease) -> bool:
+    """Tell whether the fields are what they should be: anything may stand in the file."""
+    numbers = (lease.pid, lease.process_start, lease.counter)
+    return (
+        all(isinstance(text, str) for text in (lease.id, lease.host, lease.boot_id))
+        and all(type(number) is int and abs(number) < 2**63 for number in numbers)
+        and type(lease.time) in (int, float)
+        and 0 <= lease.time <= _LATEST
+        and type(lease.released) is bool
+    )
 
 
 def _boot_id() -> str:

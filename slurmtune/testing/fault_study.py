@@ -32,18 +32,16 @@ from slurmtune.testing.faults.actors import Actor, Killed
 from slurmtune.testing.faults.audit import Auditor, BrokenInvariantError
 from slurmtune.testing.faults.journal import EpochJournal, Record
 from slurmtune.testing.faults.plan import CLASSES, HistorySampler, Plan, Rates, draw_plan
+from slurmtune.testing.faults.planted import Parts, WrappedScheduler
 from slurmtune.testing.faults.ports import (
     RoughBackend,
     RoughExchange,
     RoughFiles,
-    RoughJournal,
     WatchedSampler,
 )
 
 _HOUR = 3600.0
 _PEACE = Rates(**dict.fromkeys(Rates.__dataclass_fields__, 0.0))
-_MOST_STEPS = 400_000
-"""Calls of all drivers of a study: beyond them one of them runs in circles."""
 _MOST_STEPS_AT_ONCE = 20_000
 """Calls of one driver without any wait in between."""
 _MOST_LAUNCHES = 300
@@ -94,17 +92,6 @@ class Result:
     def story(self) -> str:
         """Return everything that happened, line by line."""
         return "\n".join([str(self.plan), *map(str, self.lines), f"BROKEN: {self.broken}"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What a study is made of; tests put wrong ones in to see whether they are found."""
-
-    driver: type[Driver] = Driver
-    study: type[Study] = Study
-    journal: type[RoughJournal] = RoughJournal
-    scheduler: type[Scheduler] | None = None
-    """Made from the plan's scheduler; None: that one itself."""
 
 
 class _DriverClock:
@@ -171,7 +158,7 @@ class Life:
         if not self.tears:
             world.audit.compare(self.driver.study)
         if self.random.random() < 0.01:
-            world.audit.replay_from_start(world.empty_study(Study), world.journal.history)
+            world.audit.replay_from_start(world.empty_study(), world.journal.history)
             if not self.tears:
                 world.audit.compare_all(self.driver.study)
 
@@ -179,7 +166,7 @@ class Life:
         world = self.world
         world.tell(self.epoch, "begins")
         segment = world.journal.open()
-        study = world.empty_study(world.parts.study)
+        study = world.planted_study()
         replay(study, world.journal.history)
         driver = self.driver = world.make_driver(self, study, segment)
         self.step()
@@ -241,7 +228,7 @@ class World:
             model=ClusterModel(**plan.model, reuse=plan.loop["reuse"]),
             seed=plan.seed,
         )
-        self.audit = Auditor(plan, self.cluster, self.empty_study(Study))
+        self.audit = Auditor(plan, self.cluster, self.empty_study())
         self.rates = plan.rates
         self.is_raised = False
         self.waiting: list[Command] = []
@@ -249,12 +236,21 @@ class World:
         self._lives: list[Life] = []
         self._launch_at: float | None = 0.0
         self._commands = 0
+        self._progress = (0, 0.0)
+        """Records at the last look that found new ones, and when that was."""
 
-    def empty_study(self, kind: type[Study]) -> Study:
-        """Return the study before its first event."""
-        scheduler = self.plan.make_scheduler()
-        if self.parts.scheduler is not None and kind is not Study:
-            scheduler = self.parts.scheduler(scheduler)
+    def empty_study(self) -> Study:
+        """Return the study before its first event, without any planted fault."""
+        return self._empty(Study, None)
+
+    def planted_study(self) -> Study:
+        """Return the study that drivers get, before its first event."""
+        return self._empty(self.parts.study, self.parts.scheduler)
+
+    def _empty(self, kind: type[Study], wrap: type[WrappedScheduler] | None) -> Study:
+        scheduler: Scheduler = self.plan.make_scheduler()
+        if wrap is not None:
+            scheduler = wrap(scheduler)
         return kind(StudySettings(seed=self.plan.seed, objective=self.plan.objective), scheduler)
 
     def make_driver(self, life: Life, study: Study, segment: object) -> Driver:
@@ -322,8 +318,11 @@ class World:
 
     def _pass_time(self, seconds: float) -> None:
         self.clock.wait(seconds)
-        if self.clock.now() > self.plan.most_seconds():
-            raise BrokenInvariantError("the study does not end")
+        now = self.clock.now()
+        if self.audit.seen != self._progress[0] or now < self.plan.horizon:
+            self._progress = (self.audit.seen, now)
+        elif now - self._progress[1] > self.plan.longest_pause():
+            raise BrokenInvariantError("nothing happens any more, but the study is not over")
 
     # ------------------------------------------------------------------ the course of the world
 
@@ -335,7 +334,7 @@ class World:
             with _no_ignored_events(self.plan):
                 self._run_drivers()
             self._come_to_rest()
-            self.audit.replay_from_start(self.empty_study(Study), self.journal.history)
+            self.audit.replay_from_start(self.empty_study(), self.journal.history)
             self.audit.check_end(result.reason)
         except BrokenInvariantError as error:
             result.broken = str(error)

@@ -53,6 +53,7 @@ argument is how long an epoch takes."""
 
 COMMAND_LINE = (sys.executable, "-m", "slurmtune.cli.app", "launch")
 FAST_ON_SLURM = (sys.executable, "-m", "slurmtune.testing.live_study")
+_NAME = "live"
 _MARK = "LIVE_STUDY_FOLDER"
 _PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 1.0
@@ -141,7 +142,7 @@ class LiveStudy:
 
     Args:
         folder: where all of it lies; nodes must see it.
-        spec: text of the spec; ``[study] name`` is added.
+        spec: text of the spec below ``[study]``; None when all files are there already.
         programs: further files by name.
         driver: command of a driver; the spec's path and arguments follow.
         environment: added to that of drivers and so of programs.
@@ -150,7 +151,7 @@ class LiveStudy:
     def __init__(
         self,
         folder: Path,
-        spec: str,
+        spec: str | None = None,
         programs: Mapping[str, str] | None = None,
         *,
         driver: Sequence[str] = COMMAND_LINE,
@@ -159,7 +160,8 @@ class LiveStudy:
         self.folder = folder
         self.driver = list(driver)
         self.spec = folder / "spec.toml"
-        self.layout = StudyLayout(str(folder / "runs" / "live"))
+        self.layout = StudyLayout(str(folder / "runs" / _NAME))
+        """Of the study; a spec that was there already may give it another name."""
         self.environment = {
             **os.environ,
             "STARTS": str(folder / "starts"),
@@ -167,14 +169,15 @@ class LiveStudy:
             **(environment or {}),
         }
         self._drivers: list[DriverProcess] = []
-        folder.mkdir(exist_ok=True)
-        self.write_spec(spec)
-        for name, text in {"train.sh": PROGRAM, **(programs or {})}.items():
-            (folder / name).write_text(text)
+        if spec is not None:
+            folder.mkdir(exist_ok=True)
+            self.write_spec(spec)
+            for name, text in {"train.sh": PROGRAM, **(programs or {})}.items():
+                (folder / name).write_text(text)
 
     def write_spec(self, text: str) -> None:
         """Replace the spec."""
-        self.spec.write_text(f'[study]\nname = "live"\n{text}')
+        self.spec.write_text(f'[study]\nname = "{_NAME}"\n{text}')
 
     # ------------------------------------------------------------------ drivers
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from slurmtune.store import control, lease
 from slurmtune.store.layout import StudyLayout
 from slurmtune.store.lease import Lease
 from slurmtune.store.manifest import load_manifest
+from slurmtune.store.sealed import unseal
 
 TOKEN = "st-0123abcd-1-1"
 REQUEST = ResourceRequest(name="c0-1234", time_limit_seconds=1800, gpus=2)
@@ -93,7 +93,7 @@ def test_the_overview_is_published_with_who_drives(
 ) -> None:
     files.publish_overview({"schema": "slurmtune.status/1", "time": 12.5, "driver": {}})
 
-    assert json.loads(Path(layout.status).read_text()) == {
+    assert unseal(Path(layout.status).read_bytes()) == {
         "schema": "slurmtune.status/1",
         "time": 12.5,
         "driver": {"alive": True, "host": mine.host, "pid": mine.pid, "beat": 12.5},
@@ -104,7 +104,7 @@ def test_after_the_release_nobody_drives(layout: StudyLayout, files: DirectoryFi
     files.beat(10.0, released=True)
     files.publish_overview({"time": 12.5})
 
-    assert json.loads(Path(layout.status).read_text())["driver"]["alive"] is False
+    assert unseal(Path(layout.status).read_bytes())["driver"]["alive"] is False
 
 
 # ------------------------------------------------------------------ lease, end, commands

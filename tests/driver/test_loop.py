@@ -868,6 +868,7 @@ def test_a_scheduler_is_what_the_rig_was_given() -> None:
     seed=st.integers(0, 1000),
 )
 def test_every_study_ends_on_every_cluster_and_can_be_replayed(
+    *,
     slots: int,
     reuse: bool,
     requeue: bool,

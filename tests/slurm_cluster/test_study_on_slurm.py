@@ -17,7 +17,7 @@ import pytest
 from slurmtune.core.events import ArraySubmitted
 from slurmtune.core.fleet import slot_key
 from slurmtune.core.trial import AttemptState, Outcome
-from slurmtune.testing.live_study import FAST_ON_SLURM, DriverProcess, LiveStudy
+from slurmtune.testing.live_study import COMMAND_LINE, FAST_ON_SLURM, DriverProcess, LiveStudy
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -45,13 +45,14 @@ resource = "epoch"
 max = {top}
 [slurm]
 time = "{time}"
-cpus_per_task = 1
 linger = "2s"
 {more}
 """
 )
 GPU = "gpus_per_node = 1"
 PATIENCE_SECONDS = 60.0
+SLOW = "1.3"
+"""Seconds for an epoch with which a study lasts longer than a driver waits until it looks for a lost array."""
 
 
 def spec(
@@ -62,7 +63,7 @@ def spec(
     parallel: int = 4,
     top: int = 9,
     limit: str = "10:00",
-    more: str = "",
+    more: str = "cpus_per_task = 1",
 ) -> str:
     """A spec whose programs take ``unit`` seconds for an epoch."""
     return SPEC.format(
@@ -236,7 +237,7 @@ def job_said(live: LiveStudy) -> str:
 
 def test_an_array_whose_id_no_driver_learnt_is_found_by_its_name(make_study: MakeStudy) -> None:
     """The driver is killed after sbatch submitted and before it could write the id down."""
-    live = make_study(spec())
+    live = make_study(spec(unit=SLOW))
     # Above us: timeout, and above that the driver.
     wrap_sbatch(live, "kill -9 $(ps -o ppid= -p $PPID); exit 0")
     assert live.launch().wait().code == -signal.SIGKILL
@@ -249,7 +250,7 @@ def test_an_array_whose_id_no_driver_learnt_is_found_by_its_name(make_study: Mak
 def test_an_array_is_adopted_when_sbatch_timed_out_after_it_submitted(
     make_study: MakeStudy,
 ) -> None:
-    live = make_study(spec())
+    live = make_study(spec(unit=SLOW))
     complaint = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
     wrap_sbatch(live, f"echo '{complaint}' >&2; exit 1")
     done = live.run()
@@ -289,7 +290,19 @@ def test_an_attempt_whose_slot_is_requeued_is_repeated(
     live = make_study(spec(unit="1", trials=3, top=3, parallel=2))
     driver = running_driver(live)
     slurm_cluster.output(["scontrol", "requeue", running(live)[0]])
-    assert driver.wait(120).code == 0
+    assert driver.wait(PATIENCE_SECONDS).code == 0
+    assert_repeated(live, Outcome.PREEMPTED)
+
+
+@pytest.mark.cluster(nodes=1, cpus=4, gpus=0)
+def test_an_attempt_whose_slot_is_preempted_is_repeated(
+    make_study: MakeStudy, slurm_cluster: Any
+) -> None:
+    live = make_study(spec(unit="1", trials=3, top=3, parallel=2))
+    driver = running_driver(live)
+    # Two CPUs are free: one of the two slots has to make room.
+    slurm_cluster.output(["sbatch", "--partition=high", "--cpus-per-task=3", "--wrap=sleep 60"])
+    assert driver.wait(PATIENCE_SECONDS).code == 0
     assert_repeated(live, Outcome.PREEMPTED)
 
 
@@ -329,55 +342,135 @@ def test_a_training_longer_than_the_time_limit_needs_several_slots(
     assert len({slot_key(attempt.slot) for attempt in (*cut, last)}) == len(cut) + 1
 
 
+# ---------------------------------------------------------------- what cannot work, and what is no longer wanted
+
+
+def test_an_environment_that_is_broken_on_the_nodes_ends_the_driver(
+    make_study: MakeStudy,
+) -> None:
+    """Not one attempt is spent on slots that die at their first line."""
+    live = make_study(f'{spec()}\n[env]\nsetup = [". /no/such/place/activate"]\n')
+    done = live.run()
+    assert done.code == 3
+    assert "ended before they did anything" in " ".join(done.text.split())
+    assert not live.starts
+    assert slots_submitted(live) <= 8
+
+
+def test_what_slurm_refuses_is_told_before_anything_is_written(make_study: MakeStudy) -> None:
+    live = make_study(spec(more='partition = "gpuu"'))
+    done = live.call("launch", "spec.toml", "--yes")
+    assert done.code == 3
+    assert "no partition 'gpuu'; did you mean 'gpu'?" in done.text
+    assert not live.has_begun()
+
+
+def test_a_driver_that_is_interrupted_leaves_its_jobs(
+    make_study: MakeStudy, slurm_cluster: Any
+) -> None:
+    live = make_study(spec(unit="1"), driver=COMMAND_LINE)
+    driver = live.launch("--yes")
+    live.wait_until(lambda: len(live.starts) >= 2, what="two programs run")
+    driver.signal(signal.SIGTERM)
+    done = driver.wait()
+    assert done.code == 128 + signal.SIGTERM
+    assert "stay in the queue and will finish by themselves" in done.text
+    assert slurm_cluster.jobs()
+    assert live.run("--yes").code == 0
+    assert_undisturbed(live)
+
+
+def test_a_second_interrupt_empties_the_queue(make_study: MakeStudy, slurm_cluster: Any) -> None:
+    live = make_study(spec(unit="30"), driver=COMMAND_LINE)
+    driver = live.launch("--yes")
+    live.wait_until(lambda: len(live.starts) >= 2, what="two programs run")
+    driver.signal(signal.SIGINT)
+    time.sleep(0.2)
+    driver.signal(signal.SIGINT)
+    assert driver.wait().code == 128 + signal.SIGINT
+    slurm_cluster.wait_until(lambda: not slurm_cluster.jobs(), what="the queue is empty")
+
+
+def test_stop_leaves_no_job_behind(make_study: MakeStudy, slurm_cluster: Any) -> None:
+    live = make_study(spec(unit="30"))
+    driver = live.launch()
+    live.wait_until(lambda: len(live.starts) >= 2, what="two programs run")
+    assert live.call("stop", "live", "--yes").code == 0
+    slurm_cluster.wait_until(lambda: not slurm_cluster.jobs(), what="the queue is empty")
+    assert driver.wait().text.splitlines()[-1] == "stopped"
+
+
 # ---------------------------------------------------------------- why it waits
 
+# Three of four CPUs are taken: what asks for two waits for resources.
+WIDE = "cpus_per_task = 2"
 REASONS = {
-    "Resources": ("", "no free node of this size"),
-    "JobArrayTaskLimit": ("array_limit = 1", "array_limit"),
-    "JobHeldUser": ("extra = { hold = true }", "scontrol release"),
-    "BeginTime": ('extra = { begin = "now+2hours" }', "waits for"),
-    "Dependency": ('extra = { dependency = "afterany:JOB" }', "waits for"),
+    "Resources": (WIDE, "no free node of this size"),
+    "Priority": (WIDE, "other jobs are ahead"),
+    "JobArrayTaskLimit": ("array_limit = 1", "your own array_limit"),
+    "JobHeldUser": ("extra = { hold = true }", "held by you: free it with `scontrol release`"),
+    "BeginTime": ('extra = { begin = "now+2hours" }', "waits for its start time"),
+    "Dependency": ("extra = { hold = true }", "waits for another job to end"),
 }
+
+
+def block(cluster: Any, *, cpus: int) -> str:
+    """Return the id of a job that has so many CPUs for 20 minutes."""
+    options = [f"--cpus-per-task={cpus}", "--time=20", "--wrap=sleep 600"]
+    job: str = cluster.output(["sbatch", "--parsable", *options])
+    state = ["squeue", "--noheader", "--format=%t", f"--jobs={job}"]
+    cluster.wait_until(lambda: cluster.output(state) == "R", what="the blocking job runs")
+    return job
+
+
+def waits_for(live: LiveStudy, reason: str) -> bool:
+    """Whether the driver published that slots wait for it."""
+    return reason in {group["reason"] for group in live.overview().get("queue", ())}
 
 
 @pytest.mark.cluster(nodes=1, cpus=4, gpus=0)
 def test_status_tells_why_slots_wait(make_study: MakeStudy, slurm_cluster: Any) -> None:
     """In the words of the table, from a process of its own while the jobs are queued."""
-    blocker = slurm_cluster.output(
-        ["sbatch", "--parsable", "--cpus-per-task=3", "--time=20", "--wrap=sleep 600"]
-    )
+    blocker = block(slurm_cluster, cpus=3)
     studies = {}
     for reason, (line, _) in REASONS.items():
-        # Three of four CPUs are taken: what asks for two waits for resources.
-        text = spec(unit="60", trials=3, parallel=3, top=3, more=line.replace("JOB", blocker))
-        if reason == "Resources":
-            text = text.replace("cpus_per_task = 1", "cpus_per_task = 2")
-        studies[reason] = make_study(text)
-        studies[reason].launch()
-        studies[reason].wait_until(
-            lambda live=studies[reason], reason=reason: (
-                reason in {group["reason"] for group in live.overview().get("queue", ())}
-            ),
+        live = make_study(spec(unit="60", trials=3, parallel=3, top=3, more=line))
+        live.launch()
+        live.wait_until(lambda live=live: live.has_begun() and submitted(live), what="a job")
+        studies[reason] = live
+    (job,) = submitted(studies["Dependency"])
+    slurm_cluster.output(["scontrol", "update", f"JobId={job}", f"Dependency=afterany:{blocker}"])
+    slurm_cluster.output(["scontrol", "release", job])
+    for reason, (_, words) in REASONS.items():
+        live = studies[reason]
+        live.wait_until(
+            lambda live=live, reason=reason: waits_for(live, reason),
             what=f"slots wait for {reason}",
         )
-    for reason, (_, words) in REASONS.items():
-        done = studies[reason].call("status", "live")
+        done = live.call("status", "live")
         assert done.code == 0
-        assert reason in done.out, done.out
-        assert words in done.out, done.out
+        assert f'wait for "{reason}": {words}' in " ".join(done.out.split())
 
 
 @pytest.mark.cluster(nodes=1, cpus=4, gpus=0)
 def test_status_tells_when_a_waiting_slot_should_start(
     make_study: MakeStudy, slurm_cluster: Any
 ) -> None:
-    slurm_cluster.output(["sbatch", "--cpus-per-task=4", "--time=20", "--wrap=sleep 600"])
+    block(slurm_cluster, cpus=4)
     live = make_study(spec(trials=3, parallel=3, top=3))
     live.launch()
     live.wait_until(
         lambda: any(group["start"] for group in live.overview().get("queue", ())),
         what="Slurm tells when the first slot should start",
     )
-    start = min(group["start"] for group in live.overview()["queue"])
-    assert 0 < start - time.time() <= 1200 + 60
-    assert "start about" in live.call("status", "live").out
+    (group,) = live.overview()["queue"]
+    (job,) = submitted(live)
+    told = slurm_cluster.run(
+        ["squeue", "--noheader", "--format=%S", f"--jobs={job}"],
+        environment={"SLURM_TIME_FORMAT": "%s"},
+    )
+    assert group["start"] == pytest.approx(float(told.stdout.split()[0]), abs=120)
+    assert group["start"] > time.time()
+    said = live.call("status", "live").out
+    assert "nothing has started yet: 3 jobs wait" in said
+    assert "start about" in said

@@ -135,8 +135,10 @@ class Auditor:
 
     def compare(self, live: Study) -> None:
         """Compare the driver's study with the records that it has written."""
-        if _digest(live) != _digest(self.copy):
-            self.fail(f"the driver believes {_digest(live)}, its records say {_digest(self.copy)}")
+        believed, recorded = _digest(live), _digest(self.copy)
+        if believed != recorded:
+            wrong = next((a, b) for a, b in zip(believed, recorded, strict=True) if a != b)
+            self.fail("the driver believes {}, its records say {}".format(*wrong))
 
     def compare_all(self, live: Study) -> None:
         """Compare everything that both studies hold."""

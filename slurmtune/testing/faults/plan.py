@@ -103,11 +103,10 @@ class Plan:
         more = self.raised_trials if raised else 0
         return Limits(**{**self.limits, "trials": self.trials + more})
 
-    def most_seconds(self) -> float:
-        """Return a virtual time by which the study must be over: generous, yet finite."""
-        trials = self.trials + self.raised_trials
-        longest = self.program.startup_seconds({}) + 2 * self.program.unit * self.levels[-1]
-        return self.horizon + 6 * trials * (longest + _HOUR) + 200 * _HOUR
+    def longest_pause(self) -> float:
+        """Return how long nothing may happen once nothing goes wrong any more; generous."""
+        longest = self.program.startup + 2 * self.program.unit * self.levels[-1]
+        return longest + 10 * _HOUR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
