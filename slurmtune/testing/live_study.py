@@ -192,9 +192,7 @@ class LiveStudy:
         self._drivers.append(driver)
         return driver
 
-    def run(
-        self, *arguments: str, seconds: float = _PATIENCE_SECONDS, **environment: str
-    ) -> Done:
+    def run(self, *arguments: str, seconds: float = _PATIENCE_SECONDS, **environment: str) -> Done:
         """Start a driver and return when it has ended."""
         return self.launch(*arguments, **environment).wait(seconds)
 

@@ -45,6 +45,7 @@ def _rule(expression: str, cause: str) -> _Rule:
 
 _RULES = (
     _Rule(_GPU_MEMORY, "CUDA out of memory: lower the batch size, or ask for a larger GPU"),
+    _rule(r"slurmtune\.errors\.[A-Za-z]+: (.*)", "{1}"),
     _rule(r"ModuleNotFoundError: (No module named .*)", "{1}: is [env] right?"),
     _rule(r"ImportError: (.*)", "cannot import: {1}"),
     _rule(

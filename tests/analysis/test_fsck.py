@@ -432,6 +432,12 @@ IN_USE = [
 MENDED_BY_DRIVER = {"status-damaged", "status-missing", "lease-damaged"}
 """Mended by whoever becomes the driver, which is the business of the command line."""
 
+FOLLOWS = {
+    "journal-short": {"attempt-unknown", "claim-unknown", "log-ahead"},
+    "log-damaged": {"log-short", "output-missing"},
+}
+"""What one damage makes of others."""
+
 
 @pytest.fixture
 def study(request: pytest.FixtureRequest) -> StudyLayout:
@@ -494,8 +500,7 @@ def test_a_damage_is_found_and_nothing_else(study: StudyLayout, case: Case) -> N
     assert [(f.severity, f.is_repairable) for f in first] == [(case.severity, case.repairable)]
     assert first[0].path == (path or "journal")
     others = {code for code, _ in told(found)} - {case.code}
-    # What is behind a damage in a log is missing as well.
-    assert others <= ({"log-short", "output-missing"} if case.code.startswith("log-") else set())
+    assert others <= FOLLOWS.get(case.code, set())
 
 
 @pytest.mark.parametrize(

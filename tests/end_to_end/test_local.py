@@ -106,8 +106,7 @@ def test_the_same_seed_gives_the_same_configs_under_every_hash_seed(
 ) -> None:
     studies = [single(make_study) for _ in range(3)]
     drivers = [
-        live.launch("--local=2", PYTHONHASHSEED=str(number))
-        for number, live in enumerate(studies)
+        live.launch("--local=2", PYTHONHASHSEED=str(number)) for number, live in enumerate(studies)
     ]
     assert [driver.wait().code for driver in drivers] == [0, 0, 0]
     assert studies[0].proposals() == studies[1].proposals() == studies[2].proposals()
@@ -319,7 +318,9 @@ def test_the_failed_attempt_keeps_its_last_words(make_study: MakeStudy) -> None:
 
 
 def test_a_loss_that_is_no_number_is_the_worst(make_study: MakeStudy) -> None:
-    program = ONE_SHOT.replace('$q}\\"', "").replace("$q", "$([ $q -gt 500000 ] && echo NaN || echo $q)")
+    program = ONE_SHOT.replace('$q}\\"', "").replace(
+        "$q", "$([ $q -gt 500000 ] && echo NaN || echo $q)"
+    )
     live = single(make_study, program, trials=8)
     done = live.run("--local=2")
     assert done.code == 0
@@ -332,9 +333,7 @@ def test_a_loss_that_is_no_number_is_the_worst(make_study: MakeStudy) -> None:
 
 def test_a_crash_is_repeated_as_often_as_the_spec_says(make_study: MakeStudy) -> None:
     flaky = f'if [ ! -e "once-$SLURMTUNE_TRIAL" ]; then touch "once-$SLURMTUNE_TRIAL"; exit 3; fi\n{ONE_SHOT}'
-    live = make_study(
-        single_spec(2) + "[retry]\ncrash = 1\n", programs={"train.sh": flaky}
-    )
+    live = make_study(single_spec(2) + "[retry]\ncrash = 1\n", programs={"train.sh": flaky})
     assert live.run("--local=1").code == 0
     assert list(live.outcomes().values()) == [Outcome.FAILED, Outcome.SUCCEEDED] * 2
 

@@ -64,9 +64,7 @@ def test_a_spec_that_we_ship_names_its_program(path: Path) -> None:
 @pytest.mark.slow
 def test_the_classifier_learns(open_example: OpenExample) -> None:
     live = open_example("classifier")
-    done = live.run(
-        "--local=2", "-s", "search.trials=9", "-s", "fidelity.max=9", seconds=90
-    )
+    done = live.run("--local=2", "-s", "search.trials=9", "-s", "fidelity.max=9", seconds=90)
     assert_all_good(live, done, 9)
     best = live.overview()["best"]
     assert best["resource"] == 9

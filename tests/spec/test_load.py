@@ -336,7 +336,7 @@ def changes(*overrides: str, text: str = ASHA) -> list[tuple[str, bool]]:
         "search.trials=100", "search.parallel=4", "slurm.time=2:00:00", "slurm.partition=high",
         "slurm.rung.1.time=9:00:00", "retry.crash=2", "stop.gpu_hours=4", "stop.target.val_loss=0.1",
         "report.every=5m", "checkpoint.keep=all", "study.description=x", "study.tags=['a']",
-        "env.modules=['cuda']", "fidelity.unit_time=3",
+        "env.modules=['cuda']", "fidelity.unit_time=3", "run.command=true", "run.args=hydra",
     ],
 )  # fmt: skip
 def test_safe_changes_are_taken_over(override: str) -> None:
@@ -353,7 +353,6 @@ def test_safe_changes_are_taken_over(override: str) -> None:
         ("search.scheduler=sha", "search.scheduler"),
         ("search.variant=stopping", "search.variant"),
         ("fidelity.max=81", "fidelity.max"),
-        ("run.command=true", "run.command"),
         ("objective.goal=maximize", "objective"),
         ("space.lr.default=0.01", "space.lr"),
         ("space.new={ int = [1, 2] }", "space.new"),

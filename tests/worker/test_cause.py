@@ -125,3 +125,9 @@ def test_recorded_tail_is_short_and_without_control_characters() -> None:
 
 def test_progress_bar_leaves_its_last_state() -> None:
     assert cause.clean("10%\r50%\r100%") == "100%"
+
+
+def test_our_own_errors_are_told_without_their_class() -> None:
+    line = "slurmtune.errors.MissingMetricError: the study wants acc, this report has loss"
+
+    assert cause.likely_cause(1, None, [line]) == "the study wants acc, this report has loss"
