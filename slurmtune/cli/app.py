@@ -46,7 +46,7 @@ Examples
 """
 _ENVIRONMENT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 # A link, a folder or a pipe where a file of a study should be.
-_ENVIRONMENT_ERRORS |= {errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO}
+_ENVIRONMENT_ERRORS |= {errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO, errno.ESPIPE}
 
 app = typer.Typer(
     name="slurmtune",

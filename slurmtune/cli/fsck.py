@@ -119,7 +119,7 @@ class _Report:
         if self.refusal:
             output.error(f"nothing was mended: {self.refusal}")
         if self.asked.note:
-            output.say(f"note     {self.asked.note}")
+            output.say(text.wrap(self.asked.note, first="note     ", rest=_INDENT))
         output.say(self._summary(offer_repair=offer_repair))
 
     def _summary(self, *, offer_repair: bool) -> str:
@@ -161,15 +161,10 @@ def _examine(layout: StudyLayout, asked: _Asked, *, owned: bool = False) -> Exam
 
 
 def _ask_slurm(layout: StudyLayout) -> _Asked:
-    """Ask for the study's jobs, unless it is known to run without Slurm."""
-    from slurmtune.analysis.record import read_overview
-    from slurmtune.spec import cluster, jobs, launching
+    """Ask for the study's jobs, if it runs on Slurm."""
+    from slurmtune.spec import jobs, launching
 
-    try:
-        backend = (read_overview(layout) or {}).get("backend")
-    except SlurmtuneError:
-        backend = None
-    if backend != "slurm" and (backend or not cluster.is_here()):
+    if jobs.backend_name(layout) != "slurm":
         return _Asked(jobs=None, note="")
     try:
         identity = launching.read_identity(layout)
@@ -215,6 +210,7 @@ def _publish(layout: StudyLayout, opened: Opened, found: Examination) -> None:
     from slurmtune.core.overview import Surroundings, overview
     from slurmtune.driver.files import DirectoryFiles
     from slurmtune.errors import StudyStateError
+    from slurmtune.spec import jobs
 
     if found.study is None:
         return
@@ -227,7 +223,7 @@ def _publish(layout: StudyLayout, opened: Opened, found: Examination) -> None:
     around = Surroundings(
         name=study.name(layout),
         directory=layout.root,
-        backend=str(old.get("backend", "")),
+        backend=str(old.get("backend", "")) or jobs.backend_name(layout),
         resource=str((spec.get("fidelity") or {}).get("resource", "")),
         now=now,
         opened=float(old.get("opened", opened.first_time or now)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from slurmtune.spec.launching import LaunchOptions, Session
 
 _LATEST_CANCEL_SECONDS = 15.0
+POLL_VARIABLE = "SLURMTUNE_POLL_SECONDS"
+"""Least time between two questions to Slurm, for small clusters of one's own; the default suits
+shared ones."""
+_LEAST_POLL_SECONDS = 1.0
+_MOST_POLL_SECONDS = 3600.0
 
 
 def register(app: typer.Typer) -> None:
@@ -122,9 +128,32 @@ def _options(local: int | None, gpus: str | None, *, takeover: bool) -> LaunchOp
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus is None else gpus
     names = tuple(name.strip() for name in devices.split(",") if name.strip())
     if local is None:
-        return LaunchOptions(takeover=takeover)
+        return LaunchOptions(takeover=takeover, poll_seconds=_poll_seconds())
     slots = local if local > 0 else len(names) or len(os.sched_getaffinity(0))
     return LaunchOptions(local_slots=slots, gpus=names, takeover=takeover)
+
+
+def _poll_seconds() -> float:
+    """Return how often Slurm is asked.
+
+    Raises:
+        UsageError: the variable holds no such time.
+    """
+    from slurmtune.spec.launching import DEFAULT_POLL_SECONDS
+
+    given = os.environ.get(POLL_VARIABLE, "")
+    if not given:
+        return DEFAULT_POLL_SECONDS
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not _LEAST_POLL_SECONDS <= seconds <= _MOST_POLL_SECONDS:
+        raise UsageError(
+            f"{POLL_VARIABLE} is {given!r}: seconds between {_LEAST_POLL_SECONDS:g} and "
+            f"{_MOST_POLL_SECONDS:g} are needed"
+        )
+    return seconds
 
 
 def _ask_slurm(checked: check.Checked) -> None:

@@ -187,6 +187,15 @@ class Driver:
             DriverFencedError: another driver took over.
             OSError: the study's directory cannot be written.
         """
+        try:
+            self._tick_until_over()
+        except BackendError:
+            self._leave()
+            raise
+        self._leave()
+        return self.study.finished or "detached"
+
+    def _tick_until_over(self) -> None:
         self._tick_seconds = self.settings.shortest_tick_seconds
         while not self.detached:
             if self.tick():
@@ -199,12 +208,14 @@ class Driver:
                 self._say_farewell()
                 break
             self.clock.wait(self._tick_seconds)
+
+    def _leave(self) -> None:
+        """Tell others that nobody drives the study any more, unless somebody else does already."""
         self.journal.check_owner()
         self._save()
         self.files.beat(self.clock.now(), released=True)
-        # After the lease, so that the last overview says that nobody drives the study any more.
+        # After the lease, so that the last overview says so too.
         self._look(self.clock.now(), force=True)
-        return self.study.finished or "detached"
 
     def detach(self) -> None:
         """End the loop after the current tick; slots and jobs go on."""

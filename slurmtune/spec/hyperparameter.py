@@ -362,10 +362,6 @@ class _Reader:
         self._add("S8", f"{distribution} needs a list", (distribution,), fix=fix)
 
     def _check_scalar(self, value: Any, below: Path) -> bool:
-        if isinstance(value, str) and "\0" in value:
-            message = "a value may not hold the character NUL: no program could get it"
-            self._add("S15", message, below)
-            return False
         if isinstance(value, (str, int)):
             return True
         if isinstance(value, float):

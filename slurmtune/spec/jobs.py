@@ -7,6 +7,23 @@ from slurmtune.errors import BackendUnavailableError
 from slurmtune.slurm import squeue
 from slurmtune.slurm.state import Phase, phase
 from slurmtune.slurm.token import ArrayToken, make_token, parse_token
+from slurmtune.store import fs
+from slurmtune.store.layout import StudyLayout
+
+ARRAY_NAME = "local.json"
+"""What the local backend writes into the folder of each of its arrays."""
+
+
+def backend_name(layout: StudyLayout) -> str:
+    """Return where the arrays of a study went: ``local``, ``slurm``, or empty without any."""
+    try:
+        tokens = fs.list_dir(layout.arrays)
+        if not tokens:
+            return ""
+        is_local = any(ARRAY_NAME in fs.list_dir(layout.array(token)) for token in tokens)
+    except (OSError, ValueError):
+        return ""
+    return "local" if is_local else "slurm"
 
 
 def live_jobs(study_id: str, runner: CommandRunner | None = None) -> dict[str, str]:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of ``study.json``."""
+DEFAULT_POLL_SECONDS = 30.0
+_SUBMIT_INTERVAL_SECONDS = 10.0
 _LOCAL_GRACE_SECONDS = 2.0
 _SLURM_GRACE_SECONDS = 60.0
 
@@ -54,7 +56,7 @@ class LaunchOptions:
     """GPUs of this machine for local slots, as CUDA_VISIBLE_DEVICES names them."""
     takeover: bool = False
     """Replace a driver that seems alive."""
-    poll_seconds: float = 30.0
+    poll_seconds: float = DEFAULT_POLL_SECONDS
     """Least time between two questions to Slurm."""
 
 
@@ -306,6 +308,7 @@ def _backend(
         requeue=spec.slurm.requeue,
         workdir=_workdir(loaded),
         poll_seconds=options.poll_seconds,
+        submit_interval_seconds=min(_SUBMIT_INTERVAL_SECONDS, options.poll_seconds),
     )
 
 

@@ -56,6 +56,8 @@ MAX_NAME_CHARS = 128
 MAX_TAIL_LINES = 20
 MAX_LINE_CHARS = 400
 _MAX_CAUSE_CHARS = 1000
+_MAX_EVENT_BYTES = frame.MAX_FRAME_BYTES // 2
+"""Of what one event carries: its record in the journal must fit into a frame, escapes included."""
 _MAX_CLAIM_BYTES = 64 * 1024
 _LOST_OFFER_SECONDS = 60.0
 _NO_SLOT = Claim("nobody", 0, 0).slot
@@ -362,6 +364,8 @@ def _reported(attempt: str, record: frame.Record, now: float) -> Event:
     metrics = record.get("metrics")
     if not isinstance(metrics, dict) or len(metrics) > MAX_METRICS:
         raise _BadRecordError(f"metrics must be at most {MAX_METRICS} numbers by name")
+    if len(json.dumps(metrics)) > _MAX_EVENT_BYTES:
+        raise _BadRecordError(f"metrics of more than {_MAX_EVENT_BYTES} bytes")
     for name in metrics:
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise _BadRecordError(f"not the name of a metric: {name[:MAX_LINE_CHARS]!r}")
@@ -401,7 +405,7 @@ def _ended(attempt: str, record: frame.Record, now: float) -> Event:
         seconds=_resource(record, "seconds"),
         exit_code=None if record.get("exit_code") is None else _integer(record, "exit_code"),
         cause=cause[:_MAX_CAUSE_CHARS] if isinstance(cause, str) else "",
-        tail=tuple(str(line)[:MAX_LINE_CHARS] for line in tail[-MAX_TAIL_LINES:]),
+        tail=_short_tail(tail),
     )
 
 
@@ -411,6 +415,14 @@ _CONVERTERS: Mapping[str, Callable[[str, frame.Record, float], Event]] = {
     event_log.CHECKPOINT: _saved,
     event_log.END: _ended,
 }
+
+
+def _short_tail(lines: Sequence[object]) -> tuple[str, ...]:
+    """Return the last lines of a program, as many as a record of the journal can hold."""
+    tail = [str(line)[:MAX_LINE_CHARS] for line in lines[-MAX_TAIL_LINES:]]
+    while len(json.dumps(tail)) > _MAX_EVENT_BYTES:
+        tail.pop(0)
+    return tuple(tail)
 
 
 def _integer(record: frame.Record, key: str) -> int:

@@ -11,6 +11,7 @@ needed for any of this (reliability: README, "What survives").
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import time
@@ -29,7 +30,9 @@ from slurmtune.store.layout import StudyLayout
 FORMAT = 1
 """Version of the records."""
 
+_LOG = logging.getLogger(__name__)
 _CLAIM = re.compile(r"(\d{8})\.claim")
+_OWNER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HIDDEN_SECONDS = fs.HIDDEN_SECONDS
 
 
@@ -154,7 +157,12 @@ def _segments(layout: StudyLayout, before: int | None) -> list[Segment]:
         return []
     first = opened[newest]
     assert first is not None
-    sealed = {int(epoch): int(end) for epoch, end in first["sealed"].items()}
+    try:
+        sealed = {int(epoch): int(end) for epoch, end in first["sealed"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CorruptJournalError(f"{paths[newest]}: its first record makes no sense") from error
+    if not sealed.keys() <= paths.keys():
+        raise CorruptJournalError(f"{paths[newest]}: it seals epochs that never were")
     segments = []
     for epoch, end in sorted(sealed.items()):
         path, data = paths[epoch], found.get(epoch, b"")
@@ -168,6 +176,14 @@ def _segments(layout: StudyLayout, before: int | None) -> list[Segment]:
             )
         segments.append(_sealed(epoch, path, data, end))
     parsed = frame.parse(found[newest])
+    if parsed.stop == frame.CORRUPT and before is None:
+        # A crash leaves a last line without its end, or with holes; anything else is damage.
+        _LOG.warning(
+            "%s is damaged at byte %d; the %d bytes from there on are not used",
+            paths[newest],
+            parsed.end,
+            len(found[newest]) - parsed.end,
+        )
     segments.append(Segment(newest, paths[newest], parsed.records, parsed.end))
     return segments
 
@@ -198,7 +214,10 @@ def _first_record(path: str, data: bytes) -> dict[str, Any] | None:
             raise CorruptJournalError(f"{path}: damaged at byte 0, and records follow")
         return None
     first = parsed.records[0]
-    if int(first.get("format", 0)) > FORMAT:
+    version = first.get("format", 0)
+    if not isinstance(version, int):
+        raise CorruptJournalError(f"{path}: its first record makes no sense")
+    if version > FORMAT:
         raise NewerFormatError(f"{path} was written by a newer slurmtune: please upgrade")
     return first
 
@@ -232,12 +251,15 @@ def _claim_id(layout: StudyLayout, epoch: int) -> str:
     deadline = time.monotonic() + _HIDDEN_SECONDS
     while True:
         try:
-            return str(json.loads(fs.read_listed(path))["id"])
+            owner_id = json.loads(fs.read_listed(path))["id"]
+            if not isinstance(owner_id, str) or _OWNER.fullmatch(owner_id) is None:
+                raise CorruptJournalError(f"{path}: not a claim of a driver")
+            return owner_id
         except FileNotFoundError as error:
             if time.monotonic() > deadline:
                 raise CorruptJournalError(f"{path} is missing, though later ones exist") from error
             time.sleep(0.2)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptJournalError(f"{path}: not a claim of a driver") from error
 
 

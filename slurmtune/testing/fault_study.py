@@ -32,7 +32,7 @@ from slurmtune.testing.faults.actors import Actor, Killed
 from slurmtune.testing.faults.audit import Auditor, BrokenInvariantError
 from slurmtune.testing.faults.journal import EpochJournal, Record
 from slurmtune.testing.faults.plan import CLASSES, HistorySampler, Plan, Rates, draw_plan
-from slurmtune.testing.faults.planted import Parts, WrappedScheduler
+from slurmtune.testing.faults.planted import Parts
 from slurmtune.testing.faults.ports import (
     RoughBackend,
     RoughExchange,
@@ -157,7 +157,7 @@ class Life:
         assert self.driver is not None
         if not self.tears:
             world.audit.compare(self.driver.study)
-        if self.random.random() < 0.01:
+        if self.random.random() < 0.003:
             world.audit.replay_from_start(world.empty_study(), world.journal.history)
             if not self.tears:
                 world.audit.compare_all(self.driver.study)
@@ -166,7 +166,7 @@ class Life:
         world = self.world
         world.tell(self.epoch, "begins")
         segment = world.journal.open()
-        study = world.planted_study()
+        study = world.empty_study()
         replay(study, world.journal.history)
         driver = self.driver = world.make_driver(self, study, segment)
         self.step()
@@ -237,21 +237,15 @@ class World:
         self._launch_at: float | None = 0.0
         self._commands = 0
         self._progress = (0, 0.0)
-        """Records at the last look that found new ones, and when that was."""
+        """Steps of the study at the last look that found a new one, and when that was."""
 
     def empty_study(self) -> Study:
-        """Return the study before its first event, without any planted fault."""
-        return self._empty(Study, None)
-
-    def planted_study(self) -> Study:
-        """Return the study that drivers get, before its first event."""
-        return self._empty(self.parts.study, self.parts.scheduler)
-
-    def _empty(self, kind: type[Study], wrap: type[WrappedScheduler] | None) -> Study:
+        """Return the study before its first event."""
         scheduler: Scheduler = self.plan.make_scheduler()
+        wrap = self.parts.scheduler
         if wrap is not None:
             scheduler = wrap(scheduler)
-        return kind(StudySettings(seed=self.plan.seed, objective=self.plan.objective), scheduler)
+        return self.parts.study(StudySettings(seed=self.plan.seed, objective=self.plan.objective), scheduler)
 
     def make_driver(self, life: Life, study: Study, segment: object) -> Driver:
         """Return the driver of a life, with ports as rough as the plan says."""
@@ -319,8 +313,8 @@ class World:
     def _pass_time(self, seconds: float) -> None:
         self.clock.wait(seconds)
         now = self.clock.now()
-        if self.audit.seen != self._progress[0] or now < self.plan.horizon:
-            self._progress = (self.audit.seen, now)
+        if self.audit.steps != self._progress[0] or now < self.plan.horizon:
+            self._progress = (self.audit.steps, now)
         elif now - self._progress[1] > self.plan.longest_pause():
             raise BrokenInvariantError("nothing happens any more, but the study is not over")
 

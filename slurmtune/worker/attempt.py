@@ -214,8 +214,13 @@ class Attempt:
             os.close(self._output)
 
     def _run(self) -> AttemptResult:
-        folder, note = self._verified_checkpoint()
-        self._start = self._task.start if folder else 0
+        loaded, note = self._find_checkpoint()
+        if note:
+            self._note(note)
+            self._start = _resource_of(loaded) if loaded else 0
+        else:
+            self._start = self._task.start if loaded else 0
+        folder = self._layout.checkpoint(self._task.trial, loaded) if loaded else ""
         self._save_folder = checkpoint.begin(
             self._layout,
             self._task.trial,
@@ -233,7 +238,7 @@ class Attempt:
         except (OSError, ValueError, SlurmtuneError) as error:
             refusal = _why_not_started(error, argv)
         # After the start: the program loads while the record goes to the disk.
-        self._log_start(argv, note)
+        self._log_start(argv, loaded, note)
         if program is None:
             shutil.rmtree(self._save_folder, ignore_errors=True)
             return self._end(FAILED, refusal, ProgramEnd(None, None), started)
@@ -251,20 +256,51 @@ class Attempt:
 
     # Before the program ------------------------------------------------------------------------
 
-    def _verified_checkpoint(self) -> "tuple[str, str]":
-        """Return the folder of the checkpoint to load, and what to say when it is unusable."""
-        name = self._task.checkpoint
+    def _find_checkpoint(self) -> "tuple[str, str]":
+        """Return the checkpoint to load, and why it is not the one that was asked for.
+
+        One that holds all that was asked for is of no use: whoever saved it never reported what
+        was reached there, and a program that loads it has nothing left to train and to report.
+        """
+        name, end = self._task.checkpoint, self._task.end
         if name is None:
             return "", ""
+        if end is not None and self._task.start >= end:
+            why = f"the checkpoint {name} leaves nothing to train"
+        elif self._is_whole(name):
+            return name, ""
+        else:
+            why = f"the checkpoint {name} is missing or damaged"
+        older = self._older_checkpoint(name)
+        start = "0" if not older else environment.format_number(_resource_of(older))
+        return older, f"{why}; training starts from {start}"
+
+    def _older_checkpoint(self, name: str) -> str:
+        """Return the newest whole checkpoint of this rung below the end, except ``name``."""
+        end = self._task.end
         try:
-            folder = self._layout.checkpoint(self._task.trial, name)
+            names = fs.list_dir(self._layout.checkpoints(self._task.trial))
+        except FileNotFoundError:
+            return ""
+        found = []
+        for other in names:
+            try:
+                resource, writer = checkpoint.parse_checkpoint_name(other)
+            except ValueError:
+                continue  # one that is being built or removed
+            # A study may train each rung from nothing: what other rungs saved is not for this one.
+            is_ours = ids.parse_attempt_id(writer).rung == self._task.rung
+            if is_ours and other != name and (end is None or resource < end):
+                found.append((resource, other))
+        return next(
+            (other for _, other in sorted(found, reverse=True) if self._is_whole(other)), ""
+        )
+
+    def _is_whole(self, name: str) -> bool:
+        try:
+            return checkpoint.verify(self._layout.checkpoint(self._task.trial, name))
         except ValueError:
-            folder = ""
-        if folder and checkpoint.verify(folder):
-            return folder, ""
-        note = f"the checkpoint {name} is missing or damaged; training starts from 0"
-        self._note(note)
-        return "", note
+            return False
 
     def _write_files(self, checkpoint_folder: str) -> Dict[str, str]:
         """Write what the program reads, and return the values of the command's placeholders."""
@@ -362,11 +398,11 @@ class Attempt:
             capture=self._parser is not None,
         )
 
-    def _log_start(self, argv: Sequence[str], note: str) -> None:
+    def _log_start(self, argv: Sequence[str], loaded: str, note: str) -> None:
         fields: Dict[str, Any] = self._identity.record()
         fields.update(
             start=self._start,
-            checkpoint=None if note else self._task.checkpoint,
+            checkpoint=loaded or None,
             command=fitting(argv, length=500, total=16_000, from_end=False),
             gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         )
@@ -593,6 +629,10 @@ class Attempt:
         # Output is a comfort: a full disk must not end the training.
         with contextlib.suppress(OSError):
             _write_all(self._output, data)
+
+
+def _resource_of(checkpoint_name: str) -> Number:
+    return checkpoint.parse_checkpoint_name(checkpoint_name)[0]
 
 
 def _why_not_started(error: Exception, argv: Sequence[str]) -> str:

@@ -46,11 +46,13 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStud
 @pytest.fixture(scope="session")
 def died_once(tmp_path_factory: pytest.TempPathFactory) -> LiveStudy:
     live = LiveStudy(tmp_path_factory.mktemp("died") / "study", SPEC, {"train.sh": STUCK})
-    driver = live.launch("--local=2")
-    live.wait_until(live.has_begun, what="the study begins")
-    live.wait_until(lambda: _is_stuck(live), what="both slots are busy")
-    driver.kill()
-    live.close()
+    try:
+        driver = live.launch("--local=2")
+        live.wait_until(live.has_begun, what="the study begins")
+        live.wait_until(lambda: _is_stuck(live), what="both slots are busy")
+        driver.kill()
+    finally:
+        live.close()
     return live
 
 
@@ -58,7 +60,7 @@ def _is_stuck(live: LiveStudy) -> bool:
     attempts = live.study().live.values()
     running = [a for a in attempts if a.state is AttemptState.RUNNING and a.last_seq >= 0]
     pending = [a for a in attempts if a.state is AttemptState.PENDING]
-    return (len(running), len(pending)) == (2, 2)
+    return len(running) == 2 and len(pending) >= 2
 
 
 @pytest.fixture

@@ -326,7 +326,7 @@ def test_a_loss_that_is_no_number_is_the_worst(make_study: MakeStudy) -> None:
     assert done.code == 0
     states = {trial.state for trial in live.study().trials}
     assert states == {TrialState.COMPLETED}
-    worst = [t for t in live.study().trials if t.config["q"] > 500000]
+    worst = [t for t in live.study().trials if int(t.config["q"]) > 500000]
     assert worst
     assert live.overview()["best"]["params"]["q"] <= 500000
 

@@ -227,12 +227,11 @@ def test_a_launch_of_a_damaged_study_works_or_says_what_is_wrong(here: Here) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_flipped_bit_inside_the_journal_is_told_by_all_who_read_it(here: Here, share: float) -> None:
-    """Records follow behind it, so it is no tail that a crash left."""
+    """What stands before it is history still, but nobody may believe that it is all."""
     path = next(Path(here.live.layout.journal).glob("*.log"))
     data = path.read_bytes()
     place = data.index(b'"loss"', int(len(data) * share)) + 2
     path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
     for words in (("trials", "runs/live"), ("show", "runs/live", "0"), ("launch", "spec.toml", "--local=1")):
-        code, _, err = here(*words)
-        assert code == 3, words
-        assert f"{path}: damaged at byte " in err
+        _, _, err = here(*words)
+        assert f"{path} is damaged at byte " in err

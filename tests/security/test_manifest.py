@@ -164,7 +164,7 @@ def test_links_folders_and_pipes_among_the_offers_are_passed_over(slot: Slot) ->
     (folder / offer_name(0, "t00001.r0.a1")).symlink_to(target)
     (folder / offer_name(1, "t00002.r0.a1")).mkdir()
     os.mkfifo(folder / offer_name(2, "t00003.r0.a1"))
-    slot.offer()
+    slot.offer(priority=5)
     done = slot.run()
     assert (done.returncode, slot.has_run) == (0, True), done.stdout + done.stderr
     assert os.listdir(slot.layout.claims) == [ATTEMPT]

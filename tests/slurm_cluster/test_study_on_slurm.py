@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,8 @@ def running(live: LiveStudy) -> list[str]:
 
 def submitted(live: LiveStudy) -> list[str]:
     """Job ids of all arrays that were submitted, as the journal tells."""
-    return [event.job for event in live.events() if isinstance(event, ArraySubmitted)]
+    events = live.events() if live.has_begun() else ()
+    return [event.job for event in events if isinstance(event, ArraySubmitted)]
 
 
 def slots_submitted(live: LiveStudy) -> int:
@@ -204,7 +206,7 @@ def test_a_new_driver_adopts_what_runs(make_study: MakeStudy) -> None:
 def test_what_is_queued_or_runs_goes_on_without_a_driver(make_study: MakeStudy) -> None:
     live = make_study(spec(unit="0.5"))
     driver = live.launch()
-    live.wait_until(lambda: submitted(live) if live.has_begun() else (), what="a submission")
+    live.wait_until(partial(submitted, live), what="a submission")
     driver.kill()
     live.wait_until(lambda: len(live.starts) == 4, what="everything on offer runs")
     assert live.run().code == 0
@@ -436,7 +438,7 @@ def test_status_tells_why_slots_wait(make_study: MakeStudy, slurm_cluster: Any) 
     for reason, (line, _) in REASONS.items():
         live = make_study(spec(unit="60", trials=3, parallel=3, top=3, more=line))
         live.launch()
-        live.wait_until(lambda live=live: live.has_begun() and submitted(live), what="a job")
+        live.wait_until(partial(submitted, live), what="a job")
         studies[reason] = live
     (job,) = submitted(studies["Dependency"])
     slurm_cluster.output(["scontrol", "update", f"JobId={job}", f"Dependency=afterany:{blocker}"])
@@ -444,7 +446,7 @@ def test_status_tells_why_slots_wait(make_study: MakeStudy, slurm_cluster: Any) 
     for reason, (_, words) in REASONS.items():
         live = studies[reason]
         live.wait_until(
-            lambda live=live, reason=reason: waits_for(live, reason),
+            partial(waits_for, live, reason),
             what=f"slots wait for {reason}",
         )
         done = live.call("status", "live")

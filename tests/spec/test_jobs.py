@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from slurmtune.backends.command import CommandResult
 from slurmtune.errors import BackendUnavailableError
-from slurmtune.spec.jobs import live_jobs
+from slurmtune.spec.jobs import backend_name, live_jobs
+from slurmtune.store.layout import StudyLayout
 
 STUDY = "9f31c2aa" + "0" * 24
 
@@ -45,3 +47,21 @@ def test_jobs_that_have_ended_are_left_out() -> None:
 def test_a_slurm_that_does_not_answer_is_no_empty_queue() -> None:
     with pytest.raises(BackendUnavailableError, match="no answer"):
         live_jobs(STUDY, Squeue(code=1))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("local.json", "local"), ("manifest.json", "slurm"), (None, "")]
+)
+def test_the_folders_of_the_arrays_tell_where_they_went(
+    tmp_path: Path, file: str | None, name: str
+) -> None:
+    layout = StudyLayout(str(tmp_path))
+    layout.create()
+    if file is not None:
+        Path(layout.array("st-9f31c2aa-1-1")).mkdir()
+        Path(layout.array("st-9f31c2aa-1-1"), file).write_text("{}")
+    assert backend_name(layout) == name
+
+
+def test_no_study_went_nowhere(tmp_path: Path) -> None:
+    assert backend_name(StudyLayout(str(tmp_path / "none"))) == ""

@@ -619,3 +619,12 @@ def test_a_read_touches_only_what_is_live(
 
     record_property("seconds_per_read", time.perf_counter() - start)
     assert calls == {"opened": 1000, "listed": 0}
+
+
+def test_an_event_always_fits_into_a_record_of_the_journal() -> None:
+    """A frame holds 64 KiB, and a character may take six bytes there."""
+    from slurmtune.store.exchange import _short_tail
+
+    tail = _short_tail(["\U0001f4a5" * 400] * 20)
+
+    assert 0 < len(json.dumps(tail)) <= 32 * 1024

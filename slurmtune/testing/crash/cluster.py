@@ -116,8 +116,11 @@ class LocalSlot:
 
     def rest(self, seconds: float) -> None:
         """Hand over for a while."""
-        self.due = self._cluster.clock.now() + seconds
-        self._actor.hand_over()
+        if seconds > 0:
+            seam = self._cluster.seam
+            runs, self.due = seam.actor, self._cluster.clock.now() + seconds
+            self._actor.hand_over()
+            seam.actor = runs
 
     def resume(self) -> None:
         """Let it run until it waits."""

@@ -212,6 +212,16 @@ class CrashStudy:
             *self._wrong_files(),
         ]
 
+    def lost_work(self, reference: Outcomes) -> list[str]:
+        """Return what is missing when only drivers met accidents: slots lose nothing by that."""
+        started = {start.attempt for start in self.cluster.starts}
+        claimed = {name for name in os.listdir(self.layout.claims) if not name.startswith(".")}
+        found = [f"{name} was claimed, and never ran" for name in sorted(claimed - started)]
+        reports = self.outcomes().reports
+        if reports != reference.reports:
+            found.append(f"other reports: {sorted(reports ^ reference.reports)}")
+        return found
+
     def _wrong_ends(self, reference: Outcomes) -> Iterator[str]:
         found = self.outcomes()
         if found.reason != reference.reason:
@@ -262,15 +272,9 @@ class CrashStudy:
             for name in os.listdir(folder) if os.path.isdir(folder) else ():
                 if not name.startswith(".") and not checkpoint.verify(os.path.join(folder, name)):
                     yield f"the checkpoint {name} is damaged"
-        for name in os.listdir(layout.claims):
-            if not name.startswith(".") and name not in {s.attempt for s in self.cluster.starts}:
-                yield f"{name} was claimed, and never ran"
         open_files = [path for path in self.seam.open_files if not path.endswith(".log")]
         if open_files:
             yield f"still open: {open_files}"
-
-
-_LOADED: dict[str, LoadedSpec] = {}
 
 
 def _load(folder: str) -> LoadedSpec:

@@ -38,6 +38,9 @@ _EDGES: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.COMPLETED: frozenset({TrialState.COMPLETED}),
     TrialState.FAILED: frozenset({TrialState.FAILED}),
 }
+_NO_STEPS = frozenset(
+    {"ArrayIntended", "ArraySubmitted", "ArrayRefused", "SlotEnded", "CapacityChanged"}
+)
 _CERTAIN = frozenset({Outcome.SUCCEEDED, Outcome.FAILED})
 
 
@@ -57,8 +60,6 @@ class _Attempt:
     value: float | None = None
     has_reached: bool = False
     is_over: bool = False
-    is_told: bool = False
-    """Whether a stop of it was decided."""
 
 
 @dataclass(slots=True)
@@ -72,7 +73,11 @@ class _Books:
     offered: list[set[int]] = field(default_factory=list)
     """Trials that were offered at each rung."""
     silent: int = 0
-    """Trials that were stopped while they were paused: a scheduler may count them as promoted."""
+    """Trials that were stopped with a result: a scheduler may count them as promoted."""
+    behind: set[int] = field(default_factory=set)
+    """Trials that the stopping variant of ASHA stopped."""
+    unwanted: set[int] = field(default_factory=set)
+    """Trials that the user stopped."""
     gpu_seconds: float = 0.0
     best: float | None = None
     tokens: set[str] = field(default_factory=set)
@@ -88,6 +93,9 @@ class Auditor:
         self.copy = copy
         """A study that knows the records only."""
         self.seen = 0
+        """Records so far."""
+        self.steps = 0
+        """Those among them that bring the study nearer to its end."""
         self.suspicious: set[tuple[str, int]] = set()
         """Slots of which Slurm said, rightly or wrongly, that they wait again or are over."""
         self.on_the_way: set[str] = set()
@@ -108,6 +116,7 @@ class Auditor:
         for record in records:
             self._read(record)
             self.seen += 1
+            self.steps += record["e"]["t"] not in _NO_STEPS
 
     def _read(self, record: Record) -> None:
         event = decode_event(record["e"])
@@ -126,10 +135,6 @@ class Auditor:
             if isinstance(action, Offer):
                 self._check_offer(action, event)
         self.books.decided.update(lines)
-        for line in lines:
-            word, _, name = line.partition(" ")
-            if word == "StopAttempt":
-                self.books.attempts[name].is_told = True
         if self.copy.best_loss != self.books.best:
             self.fail(f"the best loss is {self.books.best}, not {self.copy.best_loss}")
 
@@ -172,6 +177,10 @@ class Auditor:
             self.fail(f"trial {event.trial} was proposed after {len(self.books.configs)} trials")
         self.books.configs.append(event.config)
 
+    def _check_StopRequested(self, event: Any) -> None:  # noqa: N802
+        if event.trial is not None:
+            self.books.unwanted.add(event.trial)
+
     def _check_AttemptClaimed(self, event: Any) -> None:  # noqa: N802
         attempt = self._attempt(event.attempt)
         if attempt.slot:
@@ -194,8 +203,10 @@ class Auditor:
         if not attempt.has_reached:
             attempt.value = value
             attempt.has_reached = attempt.end is not None and event.resource >= attempt.end
-        if self.plan.kind == "asha_stopping" and not attempt.is_told:
-            self._pass_rungs(event.attempt, event.resource, value)
+        trial = parse_attempt_id(event.attempt).trial
+        is_stopped = trial in self.books.behind or trial in self.books.unwanted
+        if self.plan.kind == "asha_stopping" and not is_stopped:
+            self._pass_rungs(trial, event.resource, value)
 
     def _check_AttemptEnded(self, event: Any) -> None:  # noqa: N802
         attempt = self._attempt(event.attempt)
@@ -402,24 +413,16 @@ class Auditor:
 
     def _close(self, number: int, before: TrialState) -> None:
         """A trial ended early: it counts as the worst at the rung that it was on its way to."""
-        if before is TrialState.PAUSED:
+        rung: int | None = self.copy.trials[number].target_rung
+        if before is TrialState.PAUSED or number in self.books.results[rung]:
             self.books.silent += 1
             return
         if self.plan.kind == "asha_stopping":
-            if self._is_stopped_or_done(number):
-                return
-            rung = next(r for r, res in enumerate(self.books.results) if number not in res)
-        else:
-            rung = self.copy.trials[number].target_rung
-        self._add_result(number, rung, None)
-
-    def _is_stopped_or_done(self, number: int) -> bool:
-        reached = [rung for rung, res in enumerate(self.books.results) if number in res]
-        return bool(reached) and (
-            reached[-1] == len(self._levels) - 1 or f"{number}" in self._stopped
-        )
-
-    _stopped: frozenset[str] = frozenset()
+            # It would have been compared at the next rung.
+            missing = (r for r, found in enumerate(self.books.results) if number not in found)
+            rung = None if number in self.books.behind else next(missing, None)
+        if rung is not None:
+            self._add_result(number, rung, None)
 
     # ------------------------------------------------------------------ decisions
 
@@ -459,11 +462,8 @@ class Auditor:
                 f"{self._place(rung, trial) + 1}, number {promoted} of {places}"
             )
 
-    def _pass_rungs(self, name: str, resource: Resource, value: float) -> None:
+    def _pass_rungs(self, trial: int, resource: Resource, value: float) -> None:
         """Follow a trial that runs from rung to rung; it is stopped just when it is behind."""
-        trial = parse_attempt_id(name).trial
-        if self.copy.trials[trial].stop_wanted and f"{trial}" in self._stopped:
-            return
         for rung, level in enumerate(self._levels[:-1]):
             if resource < level or trial in self.books.results[rung]:
                 continue
@@ -471,12 +471,11 @@ class Auditor:
             places = max(1, len(self.books.results[rung]) // self.plan.factor)
             lost = self.books.results[rung][trial] is None
             if lost or self._place(rung, trial) >= places:
-                self._stopped |= {f"{trial}"}
-                if not self.copy.trials[trial].stop_wanted:
-                    self.fail(f"trial {trial} runs on behind the best of rung {rung}")
-                return
-        if self.copy.trials[trial].stop_wanted:
-            self.fail(f"trial {trial} was stopped although it is among the best")
+                self.books.behind.add(trial)
+                break
+        if self.copy.trials[trial].stop_wanted != (trial in self.books.behind):
+            verdict = "behind" if trial in self.books.behind else "not behind"
+            self.fail(f"trial {trial} is {verdict} at {resource}, but was treated otherwise")
 
 
 def _same(one: float | None, other: float | None) -> bool:

@@ -188,7 +188,7 @@ def draw_plan(seed: int) -> Plan:
     kind = draw.choices(("asha", "asha_stopping", "sha", "single"), (4, 2, 3, 1))[0]
     levels = draw.choice(((1, 3), (1, 2, 4), (1, 3, 9), (2, 4, 8), (1, 2, 4, 8), (3,)))
     factor = draw.choice((2, 3, 4))
-    trials = 5 + int(56 * draw.random() ** 3)
+    trials = 5 + int(56 * draw.random() ** 5)
     if kind == "sha":
         while factor ** (len(levels) - 1) > trials:
             levels = levels[1:]
@@ -205,7 +205,7 @@ def draw_plan(seed: int) -> Plan:
     )
     rough_seconds = trials * levels[-1] * (program.unit + 30.0) / parallel
     horizon = rough_seconds * draw.uniform(0.1, 1.0) + 300.0
-    longest_tick = draw.choice((30.0, 60.0))
+    longest_tick = draw.choice((60.0, 120.0, 300.0))
 
     def times(most: int) -> list[float]:
         return sorted(draw.uniform(0.0, horizon) for _ in range(draw.randint(0, most)))
@@ -225,7 +225,7 @@ def draw_plan(seed: int) -> Plan:
         loop={
             "reuse": draw.random() < 0.8,
             "grace_seconds": draw.choice((30.0, 60.0, 300.0)),
-            "shortest_tick_seconds": draw.choice((2.0, 5.0)),
+            "shortest_tick_seconds": draw.choice((5.0, 10.0, 20.0)),
             "longest_tick_seconds": longest_tick,
             "adaptive": draw.random() < 0.5,
         },
