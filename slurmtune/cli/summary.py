@@ -41,13 +41,38 @@ def best_headline(overview: Overview) -> str:
 def best_text(overview: Overview, layout: StudyLayout) -> str:
     """Return the best trial: value, config, where its checkpoint is."""
     best = overview["best"]
-    entries = {name: text.value(item) for name, item in best["params"].items()}
+    ranges = _ranges_of_the_best(best)
+    values = {name: text.value(item) for name, item in best["params"].items()}
+    wide = max((len(words) for words in values.values()), default=0)
+    entries = {
+        name: f"{words:<{wide}}   {ranges[name]}" if name in ranges else words
+        for name, words in values.items()
+    }
+    if best.get("next"):
+        entries["next"] = ", ".join(
+            f"{other['trial']} {text.metric(value)}"
+            for other in best["next"][:3]
+            for value in other["values"].values()
+        )
     if best.get("checkpoint"):
         path = layout.checkpoint(parse_trial_id(best["trial"]), best["checkpoint"])
         entries["ckpt"] = text.short_path(path)
     width = max((len(name) for name in entries), default=0)
     lines = [f"{name:<{width}}  {words}" for name, words in entries.items()]
-    return "\n".join([best_headline(overview), *lines])
+    return "\n".join([best_headline(overview), *(line.rstrip() for line in lines)])
+
+
+def _ranges_of_the_best(best: Mapping[str, Any]) -> dict[str, str]:
+    """Return the range of each numeric hyperparameter within the best few trials."""
+    others = best.get("next") or []
+    ranges = {}
+    for name, value in best["params"].items():
+        numbers = [trial["params"].get(name) for trial in (best, *others)]
+        known = [n for n in numbers if isinstance(n, (int, float)) and not isinstance(n, bool)]
+        if others and isinstance(value, (int, float)) and len(known) == len(numbers):
+            low, high = text.value(min(known)), text.value(max(known))
+            ranges[name] = f"within the best {len(known)}: {low} .. {high}"
+    return ranges
 
 
 def at_resource(overview: Overview, resource: float | None, top: float | None) -> str:

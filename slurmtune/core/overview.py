@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurmtune.core.ids import trial_id
-from slurmtune.core.record import AttemptRecord
+from slurmtune.core.record import AttemptRecord, TrialRecord
 from slurmtune.core.study import RungCount, Study
 from slurmtune.core.trial import AttemptState
 
@@ -110,22 +110,29 @@ def state_word(study: Study) -> str:
 def best(study: Study) -> dict[str, Any] | None:
     """Return the best trial of the highest rung that has a finite result.
 
-    Only results at the same rung are compared; ``next`` holds the two behind it.
+    Only results at the same rung are compared; ``next`` holds the few behind it.
     """
     for rung in sorted(study.rungs, reverse=True):
-        number = study.rungs[rung].best_trial
-        if number is not None:
-            trial = study.trials[number]
+        ranking = study.rungs[rung].best
+        if ranking:
+            first, *others = (study.trials[number] for _, number in ranking)
             return {
-                "trial": trial_id(number),
-                "values": {study.settings.objective.metric: trial.values[rung]},
+                **_ranked(study, first, rung),
                 "rung": rung,
-                "resource": study.scheduler.ladder(trial.bracket)[rung],
-                "top_resource": study.scheduler.ladder(trial.bracket)[-1],
-                "params": dict(trial.config),
-                "checkpoint": trial.checkpoint,
+                "resource": study.scheduler.ladder(first.bracket)[rung],
+                "top_resource": study.scheduler.ladder(first.bracket)[-1],
+                "checkpoint": first.checkpoint,
+                "next": [_ranked(study, trial, rung) for trial in others],
             }
     return None
+
+
+def _ranked(study: Study, trial: TrialRecord, rung: int) -> dict[str, Any]:
+    return {
+        "trial": trial_id(trial.number),
+        "values": {study.settings.objective.metric: trial.values[rung]},
+        "params": dict(trial.config),
+    }
 
 
 def _rungs(study: Study, running: Sequence[AttemptRecord]) -> list[dict[str, Any]]:

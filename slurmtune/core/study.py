@@ -9,7 +9,8 @@ Rule 4  Work that was decided (a retry, an offer taken back by a pause) comes be
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 
 from slurmtune.core import transitions
 from slurmtune.core.actions import Action, Finish, Offer, Propose, StopAttempt, Withdraw
@@ -45,6 +46,8 @@ from slurmtune.core.seeding import program_seed
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
 from slurmtune.errors import TransitionError
 
+_BEST = 5
+"""How many of the best trials of a rung are kept at hand."""
 _FIRST_FAILURES = 3
 """So many failures before any success pause the study: most likely nothing can work."""
 
@@ -66,8 +69,22 @@ class RungCount:
     done: int = 0
     promoted: int = 0
     failed: int = 0
-    best_loss: float | None = None
-    best_trial: int | None = None
+    best: list[tuple[float, int]] = field(default_factory=list)
+    """Loss and trial of the best few, best first; among equals who finished first."""
+
+    @property
+    def best_loss(self) -> float | None:
+        """The lowest loss; None while there is none."""
+        return self.best[0][0] if self.best else None
+
+    @property
+    def best_trial(self) -> int | None:
+        """The trial with the lowest loss."""
+        return self.best[0][1] if self.best else None
+
+    def note(self, loss: float, trial: int) -> None:
+        """A trial finished the rung with this finite loss."""
+        self.best = sorted([*self.best, (loss, trial)], key=itemgetter(0))[:_BEST]
 
 
 class Study:
@@ -459,8 +476,8 @@ class Study:
         loss = self.settings.objective.loss(value)
         count = self.rungs.setdefault(rung, RungCount())
         count.done += 1
-        if loss is not None and (count.best_loss is None or loss < count.best_loss):
-            count.best_loss, count.best_trial = loss, trial.number
+        if loss is not None:
+            count.note(loss, trial.number)
         first = len(trial.values) == 1
         self.good_trials += first and loss is not None
         self.since_best += first

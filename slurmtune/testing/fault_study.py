@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from slurmtune.driver.recovery import replay
 from slurmtune.errors import BackendError, DriverFencedError
 from slurmtune.testing.faults.actors import Actor, Killed
 from slurmtune.testing.faults.audit import Auditor, BrokenInvariantError
-from slurmtune.testing.faults.journal import EpochJournal, Record
+from slurmtune.testing.faults.journal import EpochJournal, Record, Segment
 from slurmtune.testing.faults.plan import CLASSES, HistorySampler, Plan, Rates, draw_plan
 from slurmtune.testing.faults.planted import Parts
 from slurmtune.testing.faults.ports import (
@@ -245,9 +246,11 @@ class World:
         wrap = self.parts.scheduler
         if wrap is not None:
             scheduler = wrap(scheduler)
-        return self.parts.study(StudySettings(seed=self.plan.seed, objective=self.plan.objective), scheduler)
+        return self.parts.study(
+            StudySettings(seed=self.plan.seed, objective=self.plan.objective), scheduler
+        )
 
-    def make_driver(self, life: Life, study: Study, segment: object) -> Driver:
+    def make_driver(self, life: Life, study: Study, segment: Segment) -> Driver:
         """Return the driver of a life, with ports as rough as the plan says."""
         plan, audit = self.plan, self.audit
         self.cluster.restart_driver()
@@ -325,7 +328,7 @@ class World:
         result = self.result
         try:
             self._schedule()
-            with _no_ignored_events(self.plan):
+            with _no_ignored_events():
                 self._run_drivers()
             self._come_to_rest()
             self.audit.replay_from_start(self.empty_study(), self.journal.history)
@@ -344,11 +347,11 @@ class World:
         plan, clock = self.plan, self.clock
         clock.call_at(plan.horizon, self._make_peace)
         for time, kind in plan.accidents:
-            clock.call_at(time, lambda kind=kind: self._hit_slot(kind))
+            clock.call_at(time, partial(self._hit_slot, kind))
         for time, seconds in plan.clock_jumps:
-            clock.call_at(time, lambda seconds=seconds: self._set_clock(seconds))
+            clock.call_at(time, partial(self._set_clock, seconds))
         for time, trial in plan.stops:
-            clock.call_at(time, lambda trial=trial: self._stop(trial))
+            clock.call_at(time, partial(self._stop, trial))
 
     def _run_drivers(self) -> None:
         while self._lives or self._launch_at is not None:
@@ -432,8 +435,7 @@ class _Ignored(logging.Handler):
 
 
 @contextmanager
-def _no_ignored_events(plan: Plan) -> Iterator[None]:
-    del plan
+def _no_ignored_events() -> Iterator[None]:
     handler = _Ignored()
     propagates = _LOG.propagate
     _LOG.addHandler(handler)

@@ -177,6 +177,20 @@ def test_best_as_a_whole(run: Any, fake: Any) -> None:
     assert ended.err == "note: nothing has finished 9 epochs yet\n"
 
 
+def test_best_shows_what_comes_next_and_how_far_the_best_agree(run: Any, fake: Any) -> None:
+    others = [
+        {"trial": "t00058", "values": {"val_loss": 0.2311}, "params": {"lr": 0.0016, "dropout": 0.2}},
+        {"trial": "t00012", "values": {"val_loss": 0.2402}, "params": {"lr": 0.0034}},
+    ]
+    fake.publish(best={**fake.overview["best"], "next": others})
+
+    lines = run("best", cwd=fake.folder).out.splitlines()
+
+    assert lines[1] == "lr       0.002123   within the best 3: 0.0016 .. 0.0034"
+    assert lines[2] == "dropout  0.11"  # a conditional one is not in every config
+    assert lines[3] == "next     t00058 0.2311, t00012 0.2402"
+
+
 def test_best_as_arguments(run: Any, fake: Any) -> None:
     assert run("best", "--args", cwd=fake.folder).out == "--lr=0.0021234567 --dropout=0.11\n"
 

@@ -230,6 +230,18 @@ def test_there_is_no_best_before_a_finite_result() -> None:
     assert best(told.study) is None
 
 
+def test_the_next_best_of_the_rung_are_at_hand() -> None:
+    told = Told()
+    for trial, loss in enumerate([5.0, 3.0, 8.0]):
+        told.run(trial, loss)
+
+    found = best(told.study)
+
+    assert found is not None
+    assert [other["trial"] for other in found["next"]] == ["t00000", "t00002"]
+    assert found["next"][0]["values"] == {"loss": 5.0}
+
+
 def test_the_best_is_that_of_the_highest_rung() -> None:
     """Results of different rungs are not compared."""
     told = Told()
@@ -245,6 +257,7 @@ def test_the_best_is_that_of_the_highest_rung() -> None:
         "top_resource": 3,
         "params": {"x": 1},
         "checkpoint": "1.t00001.r1.a1",
+        "next": [],
     }
 
 

@@ -87,7 +87,7 @@ def test_as_placeholders_of_a_command_in_one_text(make_study: Any) -> None:
 @pytest.mark.parametrize("place", ["x{}", '"x"{}', '"x{}"', "'x{}'", "x\"$(printf %s '')\"{}"])
 def test_as_placeholders_of_a_shell_command(make_study: Any, place: str) -> None:
     text = f"true && {sys.executable} dump.py "
-    text += " ".join(place.replace("{}", f"{{{name}}}") for name in NAMES) + " # it's {p0}"
+    text += " ".join(place.replace("{}", f"{{{name}}}") for name in NAMES) + " # of {p0}"
     words, _ = arrived(make_study, f'command = {toml(text)}\nargs = "none"')
     assert words == [f"x{text}" for text in BAD_TEXTS]
 

@@ -7,13 +7,13 @@ waits. Its programs are generators that use the real session. Slots live on when
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from slurmtune.backends.base import ArraySpec, BackendLimits, SlotState, SlotStatus
 from slurmtune.core.trial import Outcome
-from slurmtune.errors import BackendUnavailableError
+from slurmtune.errors import BackendUnavailableError, SlurmtuneError
 from slurmtune.testing.crash.seam import DRIVER, Death, Seam
 from slurmtune.testing.faults.actors import Actor
 from slurmtune.worker import __main__ as worker
@@ -51,6 +51,8 @@ class Clock:
         self._now = _BEGIN
         self._most_seconds = most_seconds
         self.cluster: Cluster | None = None
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
+        """What else happens: seconds after the beginning, while the driver waits."""
 
     def now(self) -> float:
         """Return seconds since 1970."""
@@ -59,6 +61,8 @@ class Clock:
     def wait(self, seconds: float) -> None:
         """Let time pass for the driver: slots run meanwhile."""
         self.advance(seconds)
+        while self.alarms and self.alarms[0][0] <= self._now - _BEGIN:
+            self.alarms.pop(0)[1]()
         if self.cluster is not None:
             self.cluster.step()
 
@@ -286,7 +290,7 @@ class NoSignals:
     def __init__(self) -> None:
         self.received: list[int] = []
 
-    def __enter__(self) -> NoSignals:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -334,6 +338,8 @@ class SteppedProgram:
                 next(self._training)
         except StopIteration:
             self._end = ProgramEnd(0, None)
+        except (OSError, SlurmtuneError):
+            self._end = ProgramEnd(1, None)
         except Death:
             cluster.seam.bury(cluster.seam.actor)
             if not cluster.lonely_programs:

@@ -12,7 +12,7 @@ import errno
 import io
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -267,9 +267,7 @@ class Seam:
             return text[len(self.root) :].strip("/") or "."
         return None
 
-    def _open(
-        self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
-    ) -> Any:
+    def _open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> Any:
         name = self._inside(path, dir_fd)
         if name is None:
             return self._real["open"](path, flags, mode, dir_fd=dir_fd)
@@ -380,11 +378,3 @@ class Seam:
             return self._real[name](path, *rest, **named)
 
         return replacement
-
-
-def first_of_each_state(operations: Iterable[Operation]) -> list[int]:
-    """Return the numbers of the operations at which a death leaves another world than before."""
-    found: dict[int, int] = {}
-    for number, operation in enumerate(operations):
-        found.setdefault(operation.state, number)
-    return list(found.values())

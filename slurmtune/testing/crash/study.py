@@ -8,19 +8,19 @@ exchange, slots and sessions work on the files of a folder. What must hold at th
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 from unittest import mock
 
 from slurmtune.core.events import AttemptReported, AttemptStarted, ConfigProposed, Event
 from slurmtune.core.ids import parse_attempt_id, trial_id
 from slurmtune.core.trial import TrialState
-from slurmtune.driver.loop import Driver
 from slurmtune.errors import SlurmtuneError
 from slurmtune.spec import launching
 from slurmtune.spec.launching import LaunchOptions, Session
@@ -39,7 +39,7 @@ from slurmtune.testing.crash.cluster import (
     loss,
     state,
 )
-from slurmtune.testing.crash.seam import DRIVER, Death, Fault, Seam
+from slurmtune.testing.crash.seam import DRIVER, Death, Fault, Operation, Seam
 from slurmtune.worker import __main__ as worker
 from slurmtune.worker import attempt as worker_attempt
 from slurmtune.worker import slot as worker_slot
@@ -72,7 +72,6 @@ node_fail = 5
 """Four trials, the best of which is trained on: by the last result, so the order plays no part."""
 _SLOTS = 3
 _MOST_SECONDS = 600.0
-_MOST_LIVES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ class CrashStudy:
         self,
         folder: str,
         *,
-        commands: Sequence[Mapping[str, Any]] = (),
+        commands: Sequence[tuple[float, Mapping[str, Any]]] = (),
         away_seconds: float = 0.0,
     ) -> None:
         self.folder = folder
@@ -108,7 +107,8 @@ class CrashStudy:
         self.lives = 0
         self.errors: list[Exception] = []
         """What drivers ended with that met a fault and said so."""
-        self._commands = list(commands)
+        self._begins: list[int] = []
+        self.clock.alarms += [(after, partial(self._send, command)) for after, command in commands]
         self._away_seconds = away_seconds
         self._context = contextlib.ExitStack()
         self._loaded = _load(folder)
@@ -139,6 +139,7 @@ class CrashStudy:
     def _is_done(self, fault: Fault | None) -> bool:
         """Launch a driver; tell whether it came to the end of the study."""
         self.lives += 1
+        self._begins.append(len(self.seam.operations))
         try:
             self.reason = self._drive()
         except Death:
@@ -160,19 +161,24 @@ class CrashStudy:
         try:
             session = launching.prepare(self._loaded, LaunchOptions(local_slots=_SLOTS))
             session.open()
-            self._command(session.driver)
             return session.driver.run()
         finally:
             if session is not None:
                 session.close()
 
-    def _command(self, driver: Driver) -> None:
-        """Let the user give the commands, once."""
-        del driver
+    def _send(self, command: Mapping[str, Any]) -> None:
+        """Let the user give a command."""
         self.seam.actor = "user"
-        while self._commands:
-            control.send(self.layout, self._commands.pop(0))
+        control.send(self.layout, command)
         self.seam.actor = DRIVER
+
+    def operations(
+        self, of: Callable[[str], bool] = DRIVER.__eq__, life: int = 0
+    ) -> list[Operation]:
+        """Return what was asked for by these actors since this life of a driver began."""
+        begins = [*self._begins, len(self.seam.operations)]
+        found = self.seam.operations[begins[life] : begins[life + 1]]
+        return [operation for operation in found if of(operation.actor)]
 
     # ------------------------------------------------------------------ what came of it
 
@@ -296,18 +302,22 @@ def _in_place(study: CrashStudy) -> Iterator[None]:
         (launching, "_backend", lambda *_, **__: LocalSlots(study.cluster)),
         (lib, "build_library", lambda: _LIBRARY),
         # Each launch is a new process, and those before it are dead.
-        (lease, "_process_start", lambda pid: study.lives),
+        (lease, "_process_start", lambda _: study.lives),
         (worker, "SignalInbox", NoSignals),
         (worker_attempt, "Program", SteppedProgram),
         (worker_attempt, "oom_kills", lambda: 0),
-        (worker_slot, "_say", lambda text: None),
+        (worker_slot, "_say", lambda _: None),
     ]
-    for name, module in list(sys.modules.items()):
-        if name.startswith(("slurmtune.store.", "slurmtune.worker.")):
-            if getattr(module, "time", None) is time:
-                patches.append((module, "time", study.clock))
+    patches += [
+        (module, "time", study.clock)
+        for name, module in sys.modules.items()
+        if name.startswith(("slurmtune.store.", "slurmtune.worker."))
+        and getattr(module, "time", None) is sys.modules["time"]
+    ]
     with contextlib.ExitStack() as stack:
         for target, attribute, replacement in patches:
             stack.enter_context(mock.patch.object(target, attribute, replacement))
+        # Slots and programs complain of what they meet.
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         stack.enter_context(mock.patch.dict(os.environ, {"SLURMTUNE_DIR": study.layout.root}))
         yield

@@ -11,7 +11,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 from slurmtune.backends.base import SlotState
 from slurmtune.backends.simulation.slot import Slot
@@ -124,7 +125,7 @@ class Auditor:
         kind: str = record["e"]["t"]
         actions = self.copy.handle(event)
         if actions is None:
-            self.fail(f"{kind} was recorded, but changes nothing")
+            raise BrokenInvariantError(f"{kind} was recorded, but changes nothing")
         if [describe_action(action) for action in actions] != list(lines):
             self.fail(f"{kind} led to {lines}, in the replay to {actions}")
         check = getattr(self, f"_check_{kind}", None)
@@ -159,7 +160,7 @@ class Auditor:
         if snapshot(fresh) != snapshot(self.copy):
             self.fail("a replay from the start differs")
 
-    def fail(self, text: str) -> None:
+    def fail(self, text: str) -> NoReturn:
         """Say what is broken.
 
         Raises:
@@ -292,9 +293,9 @@ class Auditor:
         """
         if token not in self.books.tokens:
             self.fail(f"array {token} is submitted before it is history")
-        if self._cluster.queue.job(token) is not None or token in self.on_the_way:
-            if not excused:
-                self.fail(f"array {token} is submitted a second time")
+        is_known = self._cluster.queue.job(token) is not None or token in self.on_the_way
+        if is_known and not excused:
+            self.fail(f"array {token} is submitted a second time")
 
     def check_drop(self, trial: int, name: str) -> None:
         """A checkpoint is deleted: no attempt that may still start may need it."""
@@ -346,11 +347,11 @@ class Auditor:
         for rung in range(len(self._levels) - 1):
             results = self.books.results[rung]
             places = len(results) // self.plan.factor
-            for trial in sorted(results, key=lambda t: self._rank_key(rung, t))[:places]:
-                state = study.trials[trial].state
-                if results[trial] is not None and state is TrialState.PAUSED:
-                    if study.trials[trial].finished_rung == rung:
-                        self.fail(f"the study is done, but trial {trial} could go on at {rung}")
+            for number in sorted(results, key=partial(self._rank_key, rung))[:places]:
+                record = study.trials[number]
+                waits = record.state is TrialState.PAUSED and record.finished_rung == rung
+                if results[number] is not None and waits:
+                    self.fail(f"the study is done, but trial {number} could go on at {rung}")
 
     # ------------------------------------------------------------------ books
 
@@ -395,7 +396,7 @@ class Auditor:
         return (loss is None, 0.0 if loss is None else loss)
 
     def _place(self, rung: int, trial: int) -> int:
-        ranked = sorted(self.books.results[rung], key=lambda t: self._rank_key(rung, t))
+        ranked = sorted(self.books.results[rung], key=partial(self._rank_key, rung))
         return ranked.index(trial)
 
     def _check_states(self) -> None:
@@ -413,10 +414,11 @@ class Auditor:
 
     def _close(self, number: int, before: TrialState) -> None:
         """A trial ended early: it counts as the worst at the rung that it was on its way to."""
-        rung: int | None = self.copy.trials[number].target_rung
-        if before is TrialState.PAUSED or number in self.books.results[rung]:
+        target = self.copy.trials[number].target_rung
+        if before is TrialState.PAUSED or number in self.books.results[target]:
             self.books.silent += 1
             return
+        rung: int | None = target
         if self.plan.kind == "asha_stopping":
             # It would have been compared at the next rung.
             missing = (r for r, found in enumerate(self.books.results) if number not in found)
@@ -479,7 +481,10 @@ class Auditor:
 
 
 def _same(one: float | None, other: float | None) -> bool:
-    return one == other or (one is not None and other is not None and one != one and other != other)
+    """Tell whether both are the same value; NaN equals NaN."""
+    return one == other or (
+        one is not None and other is not None and math.isnan(one) and math.isnan(other)
+    )
 
 
 def _same_fact(written: Event, applied: Event) -> bool:

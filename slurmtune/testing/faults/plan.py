@@ -24,6 +24,7 @@ METRIC = "val_loss"
 CLASSES = ("c0", "c1")
 """Resource classes; a study uses one or both."""
 _HOUR = 3600.0
+_LADDERS = ((1, 3), (1, 2, 4), (1, 3, 9), (2, 4, 8), (1, 2, 4, 8), (3,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +174,8 @@ class HistorySampler:
         """Return a config, or None when there is no further one."""
         if self._configs is not None and trial >= self._configs:
             return None
-        draw = Random(f"{seed}/{trial}/{len(history.configs)}/{len(history.observations)}")
+        seen = f"{len(history.configs)}/{len(history.observations)}"
+        draw = Random(f"{seed}/{trial}/{seen}")  # noqa: S311 - a simulation, not a secret
         return {name: draw.random() for name in ("fate", "floor", "speed", "when")}
 
     def origin(self, trial: int) -> str:
@@ -184,9 +186,9 @@ class HistorySampler:
 
 def draw_plan(seed: int) -> Plan:
     """Return what ``seed`` stands for."""
-    draw = Random(f"plan/{seed}")
+    draw = Random(f"plan/{seed}")  # noqa: S311 - a simulation, not a secret
     kind = draw.choices(("asha", "asha_stopping", "sha", "single"), (4, 2, 3, 1))[0]
-    levels = draw.choice(((1, 3), (1, 2, 4), (1, 3, 9), (2, 4, 8), (1, 2, 4, 8), (3,)))
+    levels: tuple[int, ...] = draw.choice(_LADDERS)
     factor = draw.choice((2, 3, 4))
     trials = 5 + int(56 * draw.random() ** 5)
     if kind == "sha":

@@ -1,4 +1,4 @@
-"""A driver's ports on a bad day: answers late, twice, wrong or never, and the driver dies anywhere.
+"""A driver's ports on a bad day: answers late, twice, wrong or never; and places to die.
 
 Every call has a step before and one after it; at a step the driver may be killed or paused. Before
 a call acts, the auditor is asked whether what it does is history.
@@ -6,7 +6,7 @@ a call acts, the auditor is asked whether what it does is history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from slurmtune.backends.base import (
 )
 from slurmtune.backends.simulator import SimulatedBackend, SimulatedCluster, SimulatedExchange
 from slurmtune.core.actions import Offer
-from slurmtune.core.events import AttemptClaimed, Config, Event, OfferWithdrawn
+from slurmtune.core.events import Config, Event, OfferWithdrawn
 from slurmtune.core.ports import HistoryView, Sampler
 from slurmtune.core.request import ResourceRequest
 from slurmtune.core.trial import Outcome
@@ -38,14 +38,17 @@ class Fate(Protocol):
     """What a port must know of the life that its driver leads."""
 
     random: Random
-    rates: Rates
-    """All zero when the faults are over."""
     tears: bool
     """Whether the driver dies in the middle of its next append."""
     is_disk_full: bool
     """Whether its next append fails."""
     slept: bool
     """Whether it was paused since it last looked at the epoch."""
+
+    @property
+    def rates(self) -> Rates:
+        """How often calls go wrong; all zero when the faults are over."""
+        ...
 
     def step(self) -> None:
         """Die or sleep here, if it is time."""
@@ -108,7 +111,9 @@ class RoughBackend:
 
     name = "simulator"
 
-    def __init__(self, backend: SimulatedBackend, cluster: SimulatedCluster, audit: Auditor, fate: Fate) -> None:
+    def __init__(
+        self, backend: SimulatedBackend, cluster: SimulatedCluster, audit: Auditor, fate: Fate
+    ) -> None:
         self.poll_seconds = backend.poll_seconds
         self.submit_interval_seconds = backend.submit_interval_seconds
         self._backend = backend
