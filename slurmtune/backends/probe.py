@@ -87,7 +87,8 @@ def probe(
         found.append(too_long)
     if answer.returncode:
         found.insert(0, advice.explain(says, options, facts))
-    accepted = answer.returncode == 0 and not any(one.is_error for one in found)
+    # What a warning explains, a limit on the number of jobs, is no reason against the request.
+    accepted = not any(one.is_error for one in found)
     return Probe(accepted=accepted, says=says, advice=tuple(dict.fromkeys(found)))
 
 

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 FAILURES = 2
 """So many failures within `MEMORY_SECONDS` exclude a node."""
 MEMORY_SECONDS = 24 * 3600.0
 """How long a failure counts, and so how long a node stays excluded after its last one."""
 
 
+class _Failure(NamedTuple):
+    time: float
+    suspected: bool
+
+
 class NodeLedger:
     """Remembers when which node failed; part of the study, so a replay knows the same."""
 
     def __init__(self) -> None:
-        self._failures: dict[str, list[float]] = {}
+        self._failures: dict[str, list[_Failure]] = {}
 
-    def note(self, node: str, time: float) -> None:
-        """Node ``node`` failed at ``time``, in seconds since 1970."""
+    def note(self, node: str, time: float, *, suspected: bool = False) -> None:
+        """Node ``node`` failed at ``time``, in seconds since 1970.
+
+        ``suspected``: something failed there, and the cause may be another one.
+        """
         if node:
-            self._failures[node] = [*self._failures.get(node, [])[1 - FAILURES :], time]
+            failure = _Failure(time, suspected)
+            self._failures[node] = [*self._failures.get(node, [])[1 - FAILURES :], failure]
+
+    def forget_suspicions(self) -> None:
+        """What was only suspected counts no more: the cause may have been mended."""
+        for node, failures in self._failures.items():
+            self._failures[node] = [failure for failure in failures if not failure.suspected]
 
     def excluded(self, now: float) -> tuple[str, ...]:
         """Return the nodes to leave out at ``now``, by name."""
         return tuple(
             node
-            for node, times in sorted(self._failures.items())
-            if sum(now - time < MEMORY_SECONDS for time in times) >= FAILURES
+            for node, failures in sorted(self._failures.items())
+            if sum(now - one.time < MEMORY_SECONDS for one in failures) >= FAILURES
         )

@@ -178,13 +178,17 @@ class Study:
         return actions
 
     def demand(self) -> dict[str, Demand]:
-        """Return how many attempts of each resource class are on offer and running."""
+        """Return how many attempts of each resource class are on offer and running.
+
+        An attempt whose slot is gone needs none while its last records are waited for.
+        """
         counts: dict[str, Demand] = {}
         for attempt in self.live.values():
             old = counts.get(attempt.resource_class, Demand(0, 0))
             running = attempt.state is AttemptState.RUNNING
             counts[attempt.resource_class] = Demand(
-                old.offered + (not running and not attempt.withdrawing), old.running + running
+                old.offered + (not running and not attempt.withdrawing),
+                old.running + (running and self.fleet.is_live(attempt.slot)),
             )
         return counts
 
@@ -217,11 +221,14 @@ class Study:
         return self.gpu_seconds / 3600
 
     def _judge_node(self, event: SlotEnded, *, was_unused: bool) -> None:
-        """A node is to blame when it failed, or when a slot could not begin its work there."""
-        if event.outcome is Outcome.NODE_FAILED or (
-            was_unused and event.outcome in {Outcome.FAILED, Outcome.LOST}
-        ):
+        """A node is to blame when it failed, or when a slot could not begin its work there.
+
+        The latter may also be due to the spec, so it counts until the study is opened again.
+        """
+        if event.outcome is Outcome.NODE_FAILED:
             self.nodes.note(event.node, event.time)
+        elif was_unused and event.outcome in {Outcome.FAILED, Outcome.LOST}:
+            self.nodes.note(event.node, event.time, suspected=True)
 
     # ---------------------------------------------------------------- the study as a whole
 
@@ -229,6 +236,7 @@ class Study:
         self.limits = event.limits
         self.halt = self.halt_text = self.finished = ""
         self._since_open = 0
+        self.nodes.forget_suspicions()
         for trial in self.trials:
             attempt = trial.last_attempt
             if trial.state is TrialState.WAITING and (attempt is None or not attempt.is_live):

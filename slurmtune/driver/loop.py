@@ -69,6 +69,8 @@ _LOG = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 12.0
 """An sbatch that timed out may still sit in the backlog of Slurm's controller for so long."""
+_LONGEST_PAUSE_SECONDS = 600.0
+"""Between two submissions that are refused for now."""
 _OVERVIEW_SECONDS = 2.0
 _BEAT_SECONDS = 10.0
 _DEAD_SLOTS = 3
@@ -143,6 +145,8 @@ class Driver:
     _submissions: dict[str, _Submission] = field(default_factory=dict)
     _arrays_made: int = 0
     _next_submit: float = 0.0
+    _refusals: int = 0
+    """How often in a row a submission was refused for now."""
     _next_poll: float = 0.0
     _next_overview: float = 0.0
     _next_beat: float = 0.0
@@ -237,6 +241,9 @@ class Driver:
         now = self.clock.now()
         self._gap_seconds = 0.0 if self._last_tick is None else now - self._last_tick
         self._last_tick = now
+        if self._gap_seconds < 0:
+            self._follow_clock(self._gap_seconds)
+            self._gap_seconds = 0.0
         changed = self._feed(self.exchange.read(now))
         changed |= self._obey(now)
         changed |= self._poll(now)
@@ -253,6 +260,17 @@ class Driver:
             self.files.beat(now)
             self._next_beat = now + _BEAT_SECONDS
         return changed
+
+    def _follow_clock(self, seconds: float) -> None:
+        """Move all that is planned by as much as the clock was set back; else nothing is done."""
+        self._next_submit += seconds
+        self._next_poll += seconds
+        self._next_overview += seconds
+        self._next_beat += seconds
+        for submission in self._submissions.values():
+            submission.next_try += seconds
+        for name, suspect in self._suspects.items():
+            self._suspects[name] = suspect._replace(deadline=suspect.deadline + seconds)
 
     # ---------------------------------------------------------------- feeding the study
 
@@ -553,7 +571,9 @@ class Driver:
         if array.state is ArrayState.SUBMITTED:
             self.backend.adopt(spec, array.job)
         else:
-            next_try = max(now, array.intended_time + _SETTLE_SECONDS)
+            # The clock of the driver that intended it may have been ahead: never wait for longer.
+            settled = min(array.intended_time, now) + _SETTLE_SECONDS
+            next_try = max(now, settled)
             self._submissions[array.token] = _Submission(spec, next_try, look_first=True)
 
     def _submit(self, now: float) -> bool:
@@ -648,10 +668,16 @@ class Driver:
             self._feed([ArrayRefused(time=now, token=spec.token, message=str(error))])
             if not error.retryable:
                 raise
-            self._next_submit = now + 6 * max(self.backend.submit_interval_seconds, 5.0)
+            pause = (
+                6 * max(self.backend.submit_interval_seconds, 5.0) * 2 ** min(self._refusals, 9)
+            )
+            # Each try is a line of the journal and a folder, and a queue may be full for days.
+            self._next_submit = now + min(pause, _LONGEST_PAUSE_SECONDS)
+            self._refusals += 1
             self.observer.message(f"{error}; the rest is submitted later")
             return True
         del self._submissions[spec.token]
+        self._refusals = 0
         self._next_poll = min(self._next_poll, now + min(1.0, self.backend.poll_seconds / 2))
         return self._feed([ArraySubmitted(time=now, token=spec.token, job=job)])
 

@@ -104,6 +104,15 @@ def explain(says: str, options: Options, facts: Facts) -> Advice:
             message=f"the array is longer than this cluster allows ({facts.max_array_size})",
             says=says,
         )
+    if any(words in text for words in ("maxsubmit", "job submit limit")):
+        number = "a limited number of" if facts.submit_limit is None else str(facts.submit_limit)
+        return Advice(
+            code="C11",
+            message=f"you may have at most {number} jobs queued; slurmtune keeps below it and "
+            "submits the rest later",
+            says=says,
+            is_error=False,
+        )
     if "time specification" in text or "time limit" in text:
         return Advice(code="C6", message="Slurm does not take the time limit", says=says)
     if "invalid account" in text:
@@ -121,15 +130,6 @@ def explain(says: str, options: Options, facts: Facts) -> Advice:
         )
     if any(words in text for words in ("unable to contact", "timed out", "connect failure")):
         return Advice(code=NO_ANSWER.code, message=NO_ANSWER.message, says=says)
-    if any(words in text for words in ("maxsubmit", "job submit limit")):
-        number = "a limited number of" if facts.submit_limit is None else str(facts.submit_limit)
-        return Advice(
-            code="C11",
-            message=f"you may have at most {number} jobs queued; slurmtune keeps below it and "
-            "submits the rest later",
-            says=says,
-            is_error=False,
-        )
     return Advice(code="C0", message="Slurm refuses this request", says=says)
 
 

@@ -91,8 +91,10 @@ def survey(
     from slurmtune.backends.probe import gather_facts, probe
 
     known, config = gather_facts()
+    # What is more is submitted as further arrays, or later.
+    size = max(1, min(slots, known.max_array_size, known.submit_limit or slots))
     verdicts = []
-    for name, script in scripts(loaded, directory, requests, rung_classes, slots).items():
+    for name, script in scripts(loaded, directory, requests, rung_classes, size).items():
         request = requests[name]
         found = probe(script, request, known)
         partition = dict((*request.options, *request.extra)).get("partition")

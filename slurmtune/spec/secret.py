@@ -1,4 +1,4 @@
-"""Values that are shown and stored as a digest only: those of variables that sound secret.
+"""Values that are shown and stored as digests only: those of variables that sound secret.
 
 The digest tells a change from none; the value itself stands in the user's spec, in the study's copy
 of it and in the manifests, all of them readable by the user alone.

@@ -78,6 +78,16 @@ def read_listed(path: str, patience_seconds: float = HIDDEN_SECONDS) -> bytes:
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
+def ask_anew(path: str) -> None:
+    """Make this machine ask for the attributes of a file again: by changing its times.
+
+    Some clients (FUSE, GlusterFS, sshfs) read no further than the size that they heard of up to
+    20 s ago, also after a fresh open. The answer to a change holds the size as it is.
+    """
+    with contextlib.suppress(OSError):
+        os.utime(path, follow_symlinks=False)
+
+
 def list_dir(path: str) -> List[str]:
     """Return the names in a folder, sorted.
 
@@ -160,7 +170,12 @@ def check_private(path: str, *, owner: bool = True) -> None:
         StudyStateError: others may write there, or it belongs to somebody else.
         OSError: it is no folder that can be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if not os.path.islink(path):
+            raise
+        raise StudyStateError(f"{path} is a link to a folder that does not exist") from None
     try:
         found = os.fstat(descriptor)
     finally:
@@ -172,8 +187,8 @@ def check_private(path: str, *, owner: bool = True) -> None:
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise StudyStateError(
-            f"others may write into {path} (mode {stat.S_IMODE(found.st_mode):04o}), and so choose "
-            f"what your jobs run; close it with  chmod go-w {shlex.quote(path)}"
+            f"others may write into {path} (mode {stat.S_IMODE(found.st_mode):04o}), and so "
+            f"choose what your jobs run; close it with  chmod go-w {shlex.quote(path)}"
         )
 
 
@@ -206,6 +221,10 @@ def remove_tree(path: str) -> None:
     # Not found: absent; or renamed by us and the reply was lost, and then the trash is there.
     with contextlib.suppress(FileNotFoundError):
         _retry(lambda: os.rename(path, trash))
+    if os.path.islink(trash):
+        # Walking would go to where it leads, and remove what is there.
+        _tolerate_gone(os.unlink, trash)
+        return
     for parent, folders, files in os.walk(trash, topdown=False):
         for entry in files:
             _tolerate_gone(os.unlink, os.path.join(parent, entry))

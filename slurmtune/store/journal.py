@@ -76,6 +76,9 @@ class Journal:
             is_ours = False  # somebody has it, and a cache of this machine hides it
         if not is_ours:
             raise DriverBusyError(f"another driver took epoch {epoch} of {layout.root} just now")
+        # What its predecessor did before it could see this claim is history, to the last byte.
+        for earlier in range(1, epoch):
+            fs.ask_anew(_segment_path(layout, earlier, _claim_id(layout, earlier)))
         segments = _segments(layout, before=epoch)
         appender = fs.Appender(_segment_path(layout, epoch, str(owner["id"])))
         appender.append(

@@ -40,10 +40,10 @@ def unseal(data: bytes) -> dict[str, Any]:
         content = json.loads(data)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if not isinstance(content, dict):
-        raise ValueError("it holds no object")
-    content.pop("digest", None)
-    return content
+    if isinstance(content, dict):
+        content.pop("digest", None)
+        return content
+    raise ValueError("it holds no object")
 
 
 def _digest(body: bytes) -> str:

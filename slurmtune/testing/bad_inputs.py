@@ -1,4 +1,4 @@
-"""Texts that mean something to a shell, a terminal, a spreadsheet, Slurm, Python or a file system."""
+"""Texts that mean something to a shell, a terminal, a spreadsheet, Slurm or a file system."""
 
 from __future__ import annotations
 
@@ -12,12 +12,36 @@ BAD_TEXTS = [
     *("[red]x[/red]", "\u202eabc", "\u2028", "\ufeff", "\xe9", "e\u0301", "\U0001f4a5"),
     *("A" * 256, "A" * 5000, "<script>alert(1)</script>", "<!--", "javascript:alert(1)"),
     *("__proto__", "constructor", "__class__", "null", "true", "NaN", "1e999", "0x10", "1_000"),
-    *("१२", "{p0}", "'{p0}'", '"', "'", "\\'", "''", "a[$(touch PWNED)]", "\n", "\\\n", "$'\\x41'"),
+    *(
+        "१२",
+        "{p0}",
+        "'{p0}'",
+        '"',
+        "'",
+        "\\'",
+        "''",
+        "a[$(touch PWNED)]",
+        "\n",
+        "\\\n",
+        "$'\\x41'",
+    ),
 ]
 """Each may be the value of a hyperparameter, and must arrive as it is."""
 
 NO_TEXTS = ["a\0b", "\x1b]0;t\x07", "\x9b31m", "\x7f", "\x85"]
 """Texts that a spec may not hold."""
 
-STEERS = ["\x1b", "\x07", "\x08", "\x7f", "\x9b", "\u202e", "\u2066", "\u200b", "\ufeff", "\u2028", "\r"]
+STEERS = [
+    "\x1b",
+    "\x07",
+    "\x08",
+    "\x7f",
+    "\x9b",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\ufeff",
+    "\u2028",
+    "\r",
+]
 """Characters that no command may pass on to a terminal."""

@@ -126,11 +126,11 @@ def parse_offer(data: bytes, attempt: str, names: Optional[Collection[str]] = No
         if offer["attempt"] != attempt or not isinstance(offer["config"], dict):
             raise ValueError("the content does not belong to the name")
         for name, value in offer["config"].items():
-            if names is not None and name not in names:
-                raise ValueError(f"{name[:100]!r} is no hyperparameter of this study")
-            if not isinstance(value, (str, int, float)):
-                raise ValueError(f"{name[:100]!r} has no plain value")
-        if not isinstance(offer.get("checkpoint"), (str, type(None))):
+            is_known = names is None or name in names
+            if not (is_known and isinstance(value, (str, int, float))):
+                raise ValueError(f"{name[:100]!r} is no hyperparameter, or has no plain value")
+        has_text = isinstance(offer.get("checkpoint"), (str, type(None)))
+        if not has_text:
             raise ValueError("the name of its checkpoint is no text")
         key = ids.parse_attempt_id(attempt)
         return Task(

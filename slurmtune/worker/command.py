@@ -277,9 +277,7 @@ def _substitute_in_shell(text: str, values: Mapping[str, str]) -> str:
             name = variables.setdefault(value, f"slurmtune_{len(variables) + 1}")
             result.append(f'{quote}"${{{name}}}"{quote}')
     result.append(text[end:])
-    assignments = "; ".join(
-        f"{name}={shlex.quote(value)}" for value, name in variables.items()
-    )
+    assignments = "; ".join(f"{name}={shlex.quote(value)}" for value, name in variables.items())
     return f"{assignments}; {''.join(result)}" if assignments else "".join(result)
 
 

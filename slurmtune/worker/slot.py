@@ -47,7 +47,9 @@ _SLOW_AFTER_SECONDS = 30.0
 _FINISHED_LOOK_SECONDS = 1.0
 _MAX_DOUBLINGS = 8
 # A link, a folder, a socket, or not ours to read: not put there by the driver.
-_NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE, errno.EACCES, errno.EPERM})
+_NO_FILE = frozenset(
+    {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE, errno.EACCES, errno.EPERM}
+)
 _MAX_OFFER_BYTES = 16 * 1024 * 1024
 
 

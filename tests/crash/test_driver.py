@@ -185,6 +185,7 @@ def test_an_array_that_was_submitted_twice_runs_every_attempt_once(rig: Any, kin
     def twice(study: CrashStudy, fault: Fault) -> list[str]:
         # Whoever looks for the array is told that there is none.
         study.cluster.denials = 1
+        study.cluster.startup_seconds = 20.0
         wrong = live(study, fault)
         (token, *others) = study.cluster.submissions
         if others != [token]:

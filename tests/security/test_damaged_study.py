@@ -61,7 +61,9 @@ class Here:
 
 
 @pytest.fixture
-def here(finished: LiveStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+def here(
+    finished: LiveStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Here:
     monkeypatch.chdir(finished.folder)
     return Here(finished, capsys)
 
@@ -74,7 +76,11 @@ def files_of(live: LiveStudy) -> list[Path]:
 def weighted(live: LiveStudy, rng: random.Random) -> Path:
     """Return a file; those that commands believe in come as often as all others together."""
     files = files_of(live)
-    believed = [path for path in files if path.suffix in {".json", ".log", ".claim"} and "trials" not in path.parts]
+    believed = [
+        path
+        for path in files
+        if path.suffix in {".json", ".log", ".claim"} and "trials" not in path.parts
+    ]
     return rng.choice(believed if rng.random() < 0.7 else files)
 
 
@@ -100,11 +106,15 @@ def lose_lines(data: bytes, rng: random.Random) -> bytes:
 
 
 def rubbish(data: bytes, rng: random.Random) -> bytes:
-    return rng.choice([b"", b"null\n", b"[]", b"{}", b"[" * 100_000, b"\xff" * 100, b"\x1b[2J" * 50])
+    return rng.choice(
+        [b"", b"null\n", b"[]", b"{}", b"[" * 100_000, b"\xff" * 100, b"\x1b[2J" * 50]
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [flip, truncate, overwrite, lose_lines, rubbish], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "damage", [flip, truncate, overwrite, lose_lines, rubbish], ids=lambda f: f.__name__
+)
 def test_damaged_bytes_are_told_or_do_not_matter(here: Here, damage: Any) -> None:
     rng = random.Random(f"slurmtune {damage.__name__}")
     truth = here("best", "runs/live")[1]
@@ -169,7 +179,20 @@ def edited(overview: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return copy
 
 
-VALUES: list[Any] = [None, "x", "\x1b]0;t\x07", -1, 10**400, float("nan"), float("inf"), True, [], {}, [[]], {"a": {}}]
+VALUES: list[Any] = [
+    None,
+    "x",
+    "\x1b]0;t\x07",
+    -1,
+    10**400,
+    float("nan"),
+    float("inf"),
+    True,
+    [],
+    {},
+    [[]],
+    {"a": {}},
+]
 
 
 @pytest.mark.slow
@@ -177,14 +200,29 @@ def test_an_overview_that_somebody_made_up_is_no_traceback(here: Here) -> None:
     """It has the right digest, so only a look at each part can tell."""
     path = Path(here.live.layout.status)
     honest = sealed.unseal(path.read_bytes())
-    places = [*honest, *(f"trials.{k}" for k in honest["trials"]), *(f"rungs.0.{k}" for k in honest["rungs"][0])]
-    places += [*(f"best.{k}" for k in honest["best"]), "best.params.q", "best.values.loss", "rungs.0", "slots.running"]
+    places = [
+        *honest,
+        *(f"trials.{k}" for k in honest["trials"]),
+        *(f"rungs.0.{k}" for k in honest["rungs"][0]),
+    ]
+    places += [
+        *(f"best.{k}" for k in honest["best"]),
+        "best.params.q",
+        "best.values.loss",
+        "rungs.0",
+        "slots.running",
+    ]
     places += [f"gpu_hours.{k}" for k in honest["gpu_hours"]]
     rng = random.Random("slurmtune overview")
     for place in places:
         for value in rng.sample(VALUES, 3):
             path.write_bytes(sealed.seal(edited(honest, place, value)))
-            for words in (("status", "runs/live"), ("status", "runs/live", "--json"), ("best", "runs/live"), ("status", "--all")):
+            for words in (
+                ("status", "runs/live"),
+                ("status", "runs/live", "--json"),
+                ("best", "runs/live"),
+                ("status", "--all"),
+            ):
                 _, out, err = here(*words)
                 assert "\x1b" not in out + err
 
@@ -193,8 +231,20 @@ def test_an_overview_that_somebody_made_up_is_no_traceback(here: Here) -> None:
 def test_an_identity_that_somebody_made_up_is_no_traceback(here: Here) -> None:
     path = Path(here.live.layout.study)
     honest = sealed.unseal(path.read_bytes())
-    places = [*honest, *(f"core.{k}" for k in honest["core"]), "spec.run", "spec.run.command", "spec.run.args"]
-    places += ["spec.fidelity", "spec.fidelity.resource", "spec.run.function", "spec.space", "spec.env"]
+    places = [
+        *honest,
+        *(f"core.{k}" for k in honest["core"]),
+        "spec.run",
+        "spec.run.command",
+        "spec.run.args",
+    ]
+    places += [
+        "spec.fidelity",
+        "spec.fidelity.resource",
+        "spec.run.function",
+        "spec.space",
+        "spec.env",
+    ]
     rng = random.Random("slurmtune identity")
     for place in places:
         for value in rng.sample(VALUES, 3):
@@ -215,7 +265,9 @@ def test_a_launch_of_a_damaged_study_works_or_says_what_is_wrong(here: Here) -> 
     shutil.copytree(root, whole)
     for number in range(16):
         path = weighted(here.live, rng)
-        path.write_bytes((flip, truncate, overwrite, lose_lines)[number % 4](path.read_bytes(), rng))
+        path.write_bytes(
+            (flip, truncate, overwrite, lose_lines)[number % 4](path.read_bytes(), rng)
+        )
         code, _, err = here("launch", "spec.toml", "--local=1")
         if code == 0:
             found = here("best", "runs/live")
@@ -226,12 +278,18 @@ def test_a_launch_of_a_damaged_study_works_or_says_what_is_wrong(here: Here) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_flipped_bit_inside_the_journal_is_told_by_all_who_read_it(here: Here, share: float) -> None:
+def test_a_flipped_bit_inside_the_journal_is_told_by_all_who_read_it(
+    here: Here, share: float
+) -> None:
     """What stands before it is history still, but nobody may believe that it is all."""
     path = next(Path(here.live.layout.journal).glob("*.log"))
     data = path.read_bytes()
     place = data.index(b'"loss"', int(len(data) * share)) + 2
     path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-    for words in (("trials", "runs/live"), ("show", "runs/live", "0"), ("launch", "spec.toml", "--local=1")):
+    for words in (
+        ("trials", "runs/live"),
+        ("show", "runs/live", "0"),
+        ("launch", "spec.toml", "--local=1"),
+    ):
         _, _, err = here(*words)
         assert f"{path} is damaged at byte " in err

@@ -18,7 +18,16 @@ from slurmtune.store.layout import StudyLayout
 from slurmtune.testing.live_study import PROGRAM
 
 ATTEMPT = "t00007.r0.a1"
-START = {"n": 0, "k": "start", "token": "tok", "index": 0, "restart": 0, "job": "1_0", "host": "n1", "start": 0}
+START = {
+    "n": 0,
+    "k": "start",
+    "token": "tok",
+    "index": 0,
+    "restart": 0,
+    "job": "1_0",
+    "host": "n1",
+    "start": 0,
+}
 END = {"n": 9, "k": "end", "outcome": "SUCCEEDED", "exit_code": 0, "seconds": 1.5}
 
 
@@ -49,7 +58,9 @@ def claim(layout: StudyLayout, data: bytes) -> None:
 
 
 def honest_claim(layout: StudyLayout) -> None:
-    claim(layout, json.dumps({"attempt": ATTEMPT, "token": "tok", "index": 0, "restart": 0}).encode())
+    claim(
+        layout, json.dumps({"attempt": ATTEMPT, "token": "tok", "index": 0, "restart": 0}).encode()
+    )
 
 
 def kinds(exchange: FileExchange) -> list[str]:
@@ -147,22 +158,32 @@ def test_texts_of_the_last_record_are_cut(layout: StudyLayout, exchange: FileExc
 
 def test_a_line_of_ten_megabytes_is_not_kept(layout: StudyLayout, exchange: FileExchange) -> None:
     honest_claim(layout)
-    Path(layout.events(ATTEMPT)).write_bytes(frame.encode(START) + b"x" * 10_000_000 + b"\n" + frame.encode(END))
+    Path(layout.events(ATTEMPT)).write_bytes(
+        frame.encode(START) + b"x" * 10_000_000 + b"\n" + frame.encode(END)
+    )
     seen = [kind for _ in range(4) for kind in kinds(exchange)]
     assert seen == ["AttemptClaimed", "AttemptStarted"]
 
 
-def test_a_frame_that_lies_about_its_length_ends_the_reading(layout: StudyLayout, exchange: FileExchange) -> None:
+def test_a_frame_that_lies_about_its_length_ends_the_reading(
+    layout: StudyLayout, exchange: FileExchange
+) -> None:
     honest_claim(layout)
     forged = frame.encode(END).replace(b" ", b" 9", 1)
     Path(layout.events(ATTEMPT)).write_bytes(frame.encode(START) + forged + frame.encode(END))
-    assert [kind for _ in range(3) for kind in kinds(exchange)] == ["AttemptClaimed", "AttemptStarted"]
+    assert [kind for _ in range(3) for kind in kinds(exchange)] == [
+        "AttemptClaimed",
+        "AttemptStarted",
+    ]
 
 
-def test_a_flood_of_reports_is_cut_off_and_the_end_is_still_read(layout: StudyLayout, exchange: FileExchange) -> None:
+def test_a_flood_of_reports_is_cut_off_and_the_end_is_still_read(
+    layout: StudyLayout, exchange: FileExchange
+) -> None:
     honest_claim(layout)
     lines = [
-        frame.encode({"n": n, "k": "report", "resource": n, "metrics": {"loss": 1.0}}) for n in range(100_000)
+        frame.encode({"n": n, "k": "report", "resource": n, "metrics": {"loss": 1.0}})
+        for n in range(100_000)
     ]
     Path(layout.events(ATTEMPT)).write_bytes(b"".join(lines) + frame.encode({**END, "n": 100_000}))
     began = time.monotonic()
@@ -173,7 +194,16 @@ def test_a_flood_of_reports_is_cut_off_and_the_end_is_still_read(layout: StudyLa
 
 
 def test_hostile_commands_are_skipped(layout: StudyLayout) -> None:
-    contents = [b"", b"null", b"[]", b"{", b"[" * 100_000, b'{"command": 5}', b'{"command": null}', b"\xff"]
+    contents = [
+        b"",
+        b"null",
+        b"[]",
+        b"{",
+        b"[" * 100_000,
+        b'{"command": 5}',
+        b'{"command": null}',
+        b"\xff",
+    ]
     for number, data in enumerate([*contents, b"{" + b" " * 3_000_000]):
         Path(layout.control, f"{number:019d}-{number:08x}.json").write_bytes(data)
     Path(layout.control, f"{50:019d}-{50:08x}.json").mkdir()
@@ -187,8 +217,17 @@ def test_hostile_commands_are_skipped(layout: StudyLayout) -> None:
     "content",
     [b"", b"[]", b"null", b"5", b'"x"', b"[" * 100_000, b"{}", b'{"id": 1}', b"\xff", b"9" * 9999]
     + [
-        json.dumps({"id": "a", "host": "h", "pid": 1, "boot_id": "b", "process_start": 1, **changes}).encode()
-        for changes in ({"pid": "../1"}, {"time": "x"}, {"counter": None}, {"host": 5}, {"time": 1e999}, {"pid": 10**40})
+        json.dumps(
+            {"id": "a", "host": "h", "pid": 1, "boot_id": "b", "process_start": 1, **changes}
+        ).encode()
+        for changes in (
+            {"pid": "../1"},
+            {"time": "x"},
+            {"counter": None},
+            {"host": 5},
+            {"time": 1e999},
+            {"pid": 10**40},
+        )
     ],
     ids=range(16),
 )

@@ -50,7 +50,7 @@ class Slot:
         path.write_text(json.dumps(offer))
         return path
 
-    def run(self, seconds: float = 30.0) -> "subprocess.CompletedProcess[str]":
+    def run(self, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run the slot to its end."""
         return subprocess.run(
             [sys.executable, "-m", "slurmtune.worker", self.layout.root, TOKEN, self.sha256],
@@ -142,8 +142,8 @@ def test_a_hostile_offer_is_passed_over(slot: Slot, changes: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     "data",
     [
-        *(b"", b"\0" * 1000, b"[" * 200_000, b"{\"a\":" * 100_000, b"9" * 100_000, b"\xff\xfe"),
-        *(b"null", b"[]", b"\"x\"", b"{" + b" " * 20_000_000 + b"}"),
+        *(b"", b"\0" * 1000, b"[" * 200_000, b'{"a":' * 100_000, b"9" * 100_000, b"\xff\xfe"),
+        *(b"null", b"[]", b'"x"', b"{" + b" " * 20_000_000 + b"}"),
     ],
     ids=range(10),
 )
@@ -170,7 +170,9 @@ def test_links_folders_and_pipes_among_the_offers_are_passed_over(slot: Slot) ->
     assert os.listdir(slot.layout.claims) == [ATTEMPT]
 
 
-@pytest.mark.parametrize("name", ["../../../outside", "/etc", "..", "3.t00000.r0.a1/../../..", "x\0y", "A" * 500])
+@pytest.mark.parametrize(
+    "name", ["../../../outside", "/etc", "..", "3.t00000.r0.a1/../../..", "x\0y", "A" * 500]
+)
 def test_a_checkpoint_that_is_named_elsewhere_is_not_loaded(slot: Slot, name: str) -> None:
     slot.offer(checkpoint=name, start=3, end=9)
     done = slot.run()

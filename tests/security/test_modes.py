@@ -64,10 +64,21 @@ def test_everything_is_for_the_owner_alone(make_study: Any, umask: int) -> None:
         mode = stat.S_IMODE(path.stat().st_mode)
         seen += 1
         assert not path.is_symlink()
-        assert mode == (0o700 if path.is_dir() or path == root / "lib/bin/slurmtune" else 0o600), (path, oct(mode))
+        assert mode == (0o700 if path.is_dir() or path == root / "lib/bin/slurmtune" else 0o600), (
+            path,
+            oct(mode),
+        )
     assert seen > 40
     names = {path.name for path in root.rglob("*")}
-    assert {"MANIFEST", "output.log", "events.log", "c.txt", "metrics.jsonl", "params.sh", "manifest.json"} <= names
+    assert {
+        "MANIFEST",
+        "output.log",
+        "events.log",
+        "c.txt",
+        "metrics.jsonl",
+        "params.sh",
+        "manifest.json",
+    } <= names
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o770, 0o720, 0o1777, 0o2775], ids=oct)

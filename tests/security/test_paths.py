@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from slurmtune.cli import app
 from slurmtune.spec.load import load_spec
 from slurmtune.spec.problem import SpecErrors
 from slurmtune.store import fs
@@ -16,14 +17,33 @@ from slurmtune.store.layout import StudyLayout
 from slurmtune.testing.bad_inputs import BAD_TEXTS, NO_TEXTS, STEERS
 from slurmtune.testing.live_study import LiveStudy
 
-ELSEWHERE = ["../../etc/passwd", "..", "/etc/passwd", "a/../../b", "../x", "a/b", "/", "", ".", "a\0b", "%j", "a\n"]
+ELSEWHERE = [
+    "../../etc/passwd",
+    "..",
+    "/etc/passwd",
+    "a/../../b",
+    "../x",
+    "a/b",
+    "/",
+    "",
+    ".",
+    "a\0b",
+    "%j",
+    "a\n",
+]
 ATTEMPT = "t00000.r0.a1"
 
 
 def test_no_name_from_outside_leads_out(tmp_path: Path) -> None:
     layout = StudyLayout(str(tmp_path))
     for name in [*ELSEWHERE, *BAD_TEXTS, *NO_TEXTS]:
-        for method in (layout.array, layout.offers, layout.manifest, lambda n: layout.checkpoint(0, n), layout.claim):
+        for method in (
+            layout.array,
+            layout.offers,
+            layout.manifest,
+            lambda n: layout.checkpoint(0, n),
+            layout.claim,
+        ):
             try:
                 path = method(name)
             except ValueError:
@@ -32,17 +52,41 @@ def test_no_name_from_outside_leads_out(tmp_path: Path) -> None:
             assert "/.." not in path
 
 
-@pytest.mark.parametrize("command", [("show",), ("logs",), ("stop", "--yes"), ("status",), ("best",), ("trials",)], ids=repr)
-def test_arguments_that_lead_elsewhere_are_told(finished_once: LiveStudy, command: tuple[str, ...]) -> None:
-    for word in ("../../x", "/etc/passwd", "/etc", "t00001/../../x", "..", "-1", "t99999999999", "\x1b[2J", "runs/../..", "💥"):
-        done = finished_once.call(*command, word)
-        assert done.code in {2, 4}, (word, done.text)
-        assert "Traceback" not in done.text
-        assert "internal error" not in done.text
-        assert not [c for c in STEERS if c in done.text]
+@pytest.mark.parametrize(
+    "command",
+    [("show",), ("logs",), ("stop", "--yes"), ("status",), ("best",), ("trials",)],
+    ids=repr,
+)
+def test_arguments_that_lead_elsewhere_are_told(
+    finished_once: LiveStudy,
+    command: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(finished_once.folder)
+    for word in (
+        "../../x",
+        "/etc/passwd",
+        "/etc",
+        "t00001/../../x",
+        "..",
+        "-1",
+        "t99999999999",
+        "\x1b[2J",
+        "runs/../..",
+        "💥",
+    ):
+        code = app.run([*command, word])
+        text = "".join(capsys.readouterr())
+        assert code in {2, 4}, (word, text)
+        assert "Traceback" not in text
+        assert "internal error" not in text
+        assert not [c for c in STEERS if c in text]
 
 
-@pytest.mark.parametrize("target", ["../x", "/tmp/x", "a/../../x", "~/x", "a\\..\\x", "%j", "..", ""])
+@pytest.mark.parametrize(
+    "target", ["../x", "/tmp/x", "a/../../x", "~/x", "a\\..\\x", "%j", "..", ""]
+)
 def test_a_file_of_the_spec_stays_in_the_folder_of_its_trial(tmp_path: Path, target: str) -> None:
     path = tmp_path / "spec.toml"
     path.write_text(
@@ -97,7 +141,9 @@ def test_a_link_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
         fs.make_dir(str(tmp_path / "link"))
 
 
-def test_removing_a_tree_removes_links_and_not_what_they_lead_to(tmp_path: Path, victim: Path) -> None:
+def test_removing_a_tree_removes_links_and_not_what_they_lead_to(
+    tmp_path: Path, victim: Path
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("kept")
@@ -112,8 +158,12 @@ def test_removing_a_tree_removes_links_and_not_what_they_lead_to(tmp_path: Path,
     assert not tree.exists()
 
 
-@pytest.mark.parametrize("name", ["offers", "claims", "logs", "trials", "journal", "control", "arrays", "lib"])
-def test_a_new_study_does_not_move_in_behind_a_link(make_study: Any, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["offers", "claims", "logs", "trials", "journal", "control", "arrays", "lib"]
+)
+def test_a_new_study_does_not_move_in_behind_a_link(
+    make_study: Any, tmp_path: Path, name: str
+) -> None:
     live = make_study()
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -38,7 +38,10 @@ def escaped(text: str) -> str:
 
 
 def spec(run: str, names: list[str] = NAMES) -> str:
-    space = "\n".join(f"{toml(name)} = {{ fixed = {toml(text)} }}" for name, text in zip(names, BAD_TEXTS, strict=True))
+    space = "\n".join(
+        f"{toml(name)} = {{ fixed = {toml(text)} }}"
+        for name, text in zip(names, BAD_TEXTS, strict=True)
+    )
     return f"""
 [run]
 {run}
@@ -114,7 +117,9 @@ def unquoted(value: str) -> str:
 def test_as_hydra_takes_them(make_study: Any) -> None:
     words, _ = arrived(make_study, f'{python()}\nargs = "hydra"')
     pairs = [word.partition("=") for word in words]
-    assert [(name, unquoted(value)) for name, _, value in pairs] == list(zip(NAMES, BAD_TEXTS, strict=True))
+    assert [(name, unquoted(value)) for name, _, value in pairs] == list(
+        zip(NAMES, BAD_TEXTS, strict=True)
+    )
 
 
 def test_in_a_file_of_json(make_study: Any) -> None:
@@ -124,8 +129,14 @@ def test_in_a_file_of_json(make_study: Any) -> None:
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_as_variables_of_a_shell(make_study: Any, shell: str) -> None:
-    script = '. "$SLURMTUNE_SH"\n' + f'{sys.executable} dump.py ' + " ".join(f'"x${{{name}}}"' for name in NAMES)
-    words, _ = arrived(make_study, f'command = ["{shell}", "run.sh"]\nargs = "none"', run_sh=script)
+    script = (
+        '. "$SLURMTUNE_SH"\n'
+         f"{sys.executable} dump.py "
+        + " ".join(f'"x${{{name}}}"' for name in NAMES)
+    )
+    words, _ = arrived(
+        make_study, f'command = ["{shell}", "run.sh"]\nargs = "none"', run_sh=script
+    )
     assert words == [f"x{text}" for text in BAD_TEXTS]
 
 
@@ -138,10 +149,14 @@ def test_in_a_file_from_a_template(make_study: Any) -> None:
 
 
 def test_a_name_that_is_no_name_is_refused(make_study: Any) -> None:
-    names = [name for name in BAD_TEXTS if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", name)]
+    names = [
+        name for name in BAD_TEXTS if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", name)
+    ]
     assert len(names) > 70
     for name in names:
-        live = make_study(f'[run]\ncommand = "true"\n[objective]\nmetric = "m"\ngoal = "minimize"\n[search]\ntrials = 1\n[space]\n{toml(name)} = {{ fixed = 1 }}\n')
+        live = make_study(
+            f'[run]\ncommand = "true"\n[objective]\nmetric = "m"\ngoal = "minimize"\n[search]\ntrials = 1\n[space]\n{toml(name)} = {{ fixed = 1 }}\n'
+        )
         assert app.run(["check", str(live.spec)]) == 2
 
 

@@ -29,9 +29,9 @@ q = {{ int = [1, 1000000] }}
 [fidelity]
 resource = "epoch"
 max = 4
+eta = 2
 [search]
 scheduler = 'sha'
-reduction_factor = 2
 trials = 4
 parallel = 4
 """

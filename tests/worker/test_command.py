@@ -278,10 +278,20 @@ def test_plain_options_are_appended_to_a_shell_text_as_they_are() -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "value", ["$(touch PWNED)", "`touch PWNED`", "a\ntouch PWNED\n#", "'; touch PWNED; '", '";touch PWNED;"']
+    "value",
+    [
+        "$(touch PWNED)",
+        "`touch PWNED`",
+        "a\ntouch PWNED\n#",
+        "'; touch PWNED; '",
+        '";touch PWNED;"',
+    ],
 )
 def test_no_place_in_a_shell_text_runs_a_value(tmp_path: Any, text: Any, value: Any) -> None:
-    for argv in (build(text, {"v": value}, shell=True), build(["sh", "-c", text, "x"], {"v": value})):
+    for argv in (
+        build(text, {"v": value}, shell=True),
+        build(["sh", "-c", text, "x"], {"v": value}),
+    ):
         subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)
 
     assert os.listdir(tmp_path) == []

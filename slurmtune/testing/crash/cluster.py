@@ -104,7 +104,8 @@ class LocalSlot:
     ) -> None:
         self.token, self.index = array.token, index
         self.name = f"slot {array.token}.{index}.{copy}"
-        self.due = float("inf") if waits else 0.0
+        startup = float("inf") if waits else cluster.startup_seconds
+        self.due = cluster.clock.now() + startup
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self._cluster = cluster
@@ -171,6 +172,8 @@ class Cluster:
         """Whether a program dies without its slot."""
         self.waiting_index: int | None = None
         """Slots of this index wait in the queue for ever."""
+        self.startup_seconds = 0.0
+        """How long a slot takes to begin."""
         self.current: LocalSlot | None = None
 
     def step(self) -> None:

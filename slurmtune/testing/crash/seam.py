@@ -90,17 +90,11 @@ class Operation:
 
 CREATE, OPEN, OPEN_FOLDER = "create", "open", "open-folder"
 WRITE, READ, SYNC, CLOSE, LIST, STAT = "write", "read", "sync", "close", "list", "stat"
-RENAME, LINK, UNLINK, MKDIR, RMDIR, TRUNCATE = (
-    "rename",
-    "link",
-    "unlink",
-    "mkdir",
-    "rmdir",
-    "truncate",
-)
+RENAME, LINK, UNLINK, MKDIR = "rename", "link", "unlink", "mkdir"
+RMDIR, TRUNCATE, TOUCH = "rmdir", "truncate", "touch"
 CHANGES = frozenset({CREATE, WRITE, RENAME, LINK, UNLINK, MKDIR, RMDIR, TRUNCATE})
 """Operations after which the files are not what they were."""
-_UNKNOWN = ("replace", "symlink", "truncate", "chmod", "utime", "access", "sendfile")
+_UNKNOWN = ("replace", "symlink", "truncate", "chmod", "access")
 """Nobody uses these on the files of a study; whoever begins to must teach them to the seam."""
 
 
@@ -228,6 +222,7 @@ class Seam:
             self._patch(name, self._on_path(name, verb))
         for name, verb in (("listdir", LIST), ("scandir", LIST), ("stat", STAT), ("lstat", STAT)):
             self._patch(name, self._on_path(name, verb))
+        self._patch("utime", self._on_path("utime", TOUCH))
         for name, verb in (("rename", RENAME), ("link", LINK)):
             self._patch(name, self._on_two_paths(name, verb))
         for name in _UNKNOWN:

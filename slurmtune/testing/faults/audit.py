@@ -232,8 +232,11 @@ class Auditor:
             self.fail("more GPU-seconds were wasted than used")
         succeeded = event.outcome is Outcome.SUCCEEDED
         if succeeded or (event.outcome is not Outcome.FAILED and attempt.has_reached):
-            trial = parse_attempt_id(event.attempt).trial
-            self._add_result(trial, attempt.rung, self._loss(attempt.value))
+            trial, loss = parse_attempt_id(event.attempt).trial, self._loss(attempt.value)
+            if loss is None and self.plan.kind == "asha_stopping":
+                self._fail_at_next_rung(trial)
+            else:
+                self._add_result(trial, attempt.rung, loss)
             told = self.copy.trials[trial].values[attempt.rung]
             if not _same(told, attempt.value):
                 self.fail(f"{event.attempt} reported {attempt.value}, the study says {told}")
@@ -418,13 +421,20 @@ class Auditor:
         if before is TrialState.PAUSED or number in self.books.results[target]:
             self.books.silent += 1
             return
-        rung: int | None = target
         if self.plan.kind == "asha_stopping":
-            # It would have been compared at the next rung.
-            missing = (r for r, found in enumerate(self.books.results) if number not in found)
-            rung = None if number in self.books.behind else next(missing, None)
+            self._fail_at_next_rung(number)
+        else:
+            self._add_result(number, target, None)
+
+    def _fail_at_next_rung(self, trial: int) -> None:
+        """Count a trial as the worst where it would have been compared next."""
+        if trial in self.books.behind:
+            return
+        rungs = enumerate(self.books.results)
+        rung = next((rung for rung, results in rungs if trial not in results), None)
         if rung is not None:
-            self._add_result(number, rung, None)
+            self._add_result(trial, rung, None)
+            self.books.behind.add(trial)
 
     # ------------------------------------------------------------------ decisions
 
