@@ -89,9 +89,13 @@ def _best(item: Any) -> bool:
     return item is None or not (
         _fault(item, _BEST, "")
         or not item["values"]
-        or not all(_number(value) for value in item["values"].values())
         or not _may_be_none(_checkpoint)(item.get("checkpoint"))
+        or _fault(item.get("next") or [], [_RANKED], "next")
     )
+
+
+def _values(item: Any) -> bool:
+    return isinstance(item, dict) and all(map(_number, item.values()))
 
 
 def _raises(parse: Callable[[Any], object], item: Any) -> bool:
@@ -102,12 +106,11 @@ def _raises(parse: Callable[[Any], object], item: Any) -> bool:
     return False
 
 
+_RANKED = {"trial": _trial, "values": _values, "params": _config}
 _BEST = {
-    "trial": _trial,
-    "values": lambda item: isinstance(item, dict),
+    **_RANKED,
     "resource": _may_be_none(_number),
     "top_resource": _may_be_none(_number),
-    "params": _config,
 }
 _SHAPE = {
     "study": _text,

@@ -16,7 +16,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from slurmtune.backends.base import ArraySpec, BackendLimits, Clock, SlotState, SlotStatus
@@ -29,12 +29,22 @@ from slurmtune.errors import (
     SpecError,
     SubmissionRefusedError,
 )
-from slurmtune.slurm import environment, limits, sacct, sbatch, script, sinfo, squeue, state
+from slurmtune.slurm import (
+    environment,
+    limits,
+    sacct,
+    sbatch,
+    script,
+    sinfo,
+    slot_log,
+    squeue,
+    state,
+)
 from slurmtune.slurm.advice import NO_SLURM
 from slurmtune.slurm.duration import time_in_minutes
 from slurmtune.slurm.jobid import format_task, format_tasks
 from slurmtune.slurm.limits import ClusterConfig
-from slurmtune.slurm.reason import never_starts, plain_reason
+from slurmtune.slurm.reason import is_broken, never_starts, plain_reason
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +55,8 @@ _LOST_SECONDS = 60.0
 _LOST_POLLS_WITHOUT_SACCT = 10
 """The same while accounting exists but does not answer: it may still tell how the slot ended."""
 _SBATCH_TIMEOUT_SECONDS = 60
+_LOG_BYTES = 16 * 1024
+"""At the end of a slot's log."""
 _QUIET_POLLS = 5
 """After so many polls without any change the next ones come further apart."""
 _SLOWEST_FACTOR = 4.0
@@ -281,6 +293,7 @@ class SlurmBackend:
         rows = {(row.job, row.index): row for row in squeue.parse(answer.stdout)}
         before = self._states()
         vanished: list[tuple[_Array, int]] = []
+        broken: list[tuple[_Array, int]] = []
         ended: list[SlotStatus] = []
         for array in self._arrays.values():
             for index, slot in array.slots.items():
@@ -289,8 +302,16 @@ class SlurmBackend:
                     vanished.append((array, index))
                 elif _update(slot, row) is SlotState.ENDED:
                     ended.append(_ended(array, index, state.outcome(row.state), row.reason, slot))
+                elif slot.state is SlotState.PENDING and is_broken(slot.reason):
+                    broken.append((array, index))
         if vanished:
             ended.extend(self._look_up(vanished))
+        for array, index in broken:
+            # Slurm holds it for ever; what failed there may work in another slot.
+            self.cancel(array.token, [index])
+            slot = array.slots[index]
+            ended.append(_ended(array, index, Outcome.FAILED, slot.reason, slot))
+        ended = [self._with_log(status) for status in ended]
         self._drop(ended)
         self._pace(changed=was_down or bool(ended) or self._states() != before)
         return [*self._live(), *ended]
@@ -446,6 +467,22 @@ class SlurmBackend:
             return {}, True
         _log.warning("%s", _no_answer("sacct", answer))
         return {}, False
+
+    def _with_log(self, status: SlotStatus) -> SlotStatus:
+        """Return what became of a slot that failed, with what its log adds to Slurm's words."""
+        if status.outcome is not Outcome.FAILED:
+            return status
+        path = os.path.join(os.path.abspath(self._layout.logs), f"{status.job}.log")
+        try:
+            with open(path, "rb") as file:
+                file.seek(-min(_LOG_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
+                lines = file.read(_LOG_BYTES).decode("utf-8", "replace").splitlines()
+        except OSError:
+            return status
+        if slot_log.tells_of_memory(lines):
+            return replace(status, outcome=Outcome.OUT_OF_MEMORY)
+        words = [part for part in (status.reason, slot_log.last_words(lines)) if part]
+        return replace(status, reason=": ".join(words))
 
     def _drop(self, ended: Sequence[SlotStatus]) -> None:
         for status in ended:

@@ -20,6 +20,7 @@ from slurmtune.core.events import (
     StudyOpened,
 )
 from slurmtune.core.ids import trial_id
+from slurmtune.core.request import GROWTH, parse_class
 from slurmtune.core.trial import Outcome, TrialState
 from slurmtune.slurm.reason import never_starts, plain_reason
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _STATE_LINE_SECONDS = 600.0
 """How often the state is told where nobody sees the live line."""
 _MOST_TAIL = 6
+_TIMES = f"{float(GROWTH):g}"
 _BAR = 8
 _RETRY_KEYS = {
     Outcome.FAILED: "crash",
@@ -260,14 +262,23 @@ class Watcher:
         return "  ".join(parts)
 
 
+def _more_of(trial: TrialRecord, attempt: AttemptRecord) -> str:
+    """Return what the next attempt has more of than this one."""
+    had = parse_class(attempt.resource_class)
+    if trial.longer > had.longer:
+        return f" with {_TIMES} times the time limit"
+    if trial.larger > had.larger:
+        return f" with {_TIMES} times the memory"
+    return ""
+
+
 def _what_follows(study: Study, trial: TrialRecord, attempt: AttemptRecord) -> str:
     """Return what slurmtune does about an attempt that did not succeed."""
     if trial.state is TrialState.WAITING:
         if study.halt:
             return "it goes on at the next launch"
-        if attempt.saved is not None:
-            return f"repeated from {text.resource(attempt.saved)}"
-        return "repeated"
+        where = "" if attempt.saved is None else f" from {text.resource(attempt.saved)}"
+        return f"repeated{where}{_more_of(trial, attempt)}"
     if trial.state is TrialState.STOPPED:
         return "the trial is stopped"
     if trial.state is not TrialState.FAILED:

@@ -178,6 +178,10 @@ class Fleet:
         array = self.arrays.get(key.token)
         if array is None or not 0 <= key.task < array.size or key.task in array.used:
             return False
+        if array.state is ArrayState.REFUSED:
+            # An earlier driver slept before its sbatch, which came through after the refusal.
+            array.state = ArrayState.INTENDED
+            self._live[key.token] = array
         array.used.add(key.task)
         return True
 

@@ -152,6 +152,8 @@ class Driver:
     _next_beat: float = 0.0
     _tick_seconds: float = 0.0
     _dead_slots: int = 0
+    _last_words: str = ""
+    """Why the newest of them ended."""
     _recent_seconds: list[float] = field(default_factory=list)
     _recent_gaps: list[float] = field(default_factory=list)
     """Time between the two looks that the end of each of these attempts lay between."""
@@ -162,6 +164,11 @@ class Driver:
     _excluded: frozenset[str] = frozenset()
     _released: set[str] = field(default_factory=set)
     """Arrays whose waiting slots were cancelled since nothing is left for them."""
+    _most_slots: int | None = None
+    """In one array, after a limit on jobs was reached; grows again with each submission."""
+    _told_refusal: str = ""
+    _uses_all_nodes: bool = False
+    """Whether Slurm refused what leaves failing nodes out."""
 
     # ---------------------------------------------------------------- life
 
@@ -319,6 +326,7 @@ class Driver:
         """Keep what the loop itself needs to remember of an event."""
         if isinstance(event, AttemptClaimed):
             self._note_slot(event.slot)
+            self._note_array(slot_key(event.slot).token, event.time)
             self._dead_slots = 0
         elif isinstance(event, AttemptEnded):
             self._suspects.pop(event.attempt, None)
@@ -326,6 +334,13 @@ class Driver:
             if event.outcome is Outcome.SUCCEEDED:
                 self._recent_seconds = [*self._recent_seconds[1 - _RECENT :], event.seconds]
                 self._recent_gaps = [*self._recent_gaps[1 - _RECENT :], self._gap_seconds]
+
+    def _note_array(self, token: str, now: float) -> None:
+        """Look for the job of an array that was refused, but whose slot claimed something."""
+        array = self.study.fleet.live_arrays.get(token)
+        if array is None or array.state is not ArrayState.INTENDED or token in self._submissions:
+            return
+        self._adopt(array, now)
 
     def _note_slot(self, slot: str) -> None:
         """Remember the newest incarnation of a slot that claimed something."""
@@ -419,18 +434,23 @@ class Driver:
         if self._is_silent:
             self._is_silent = False
             self.observer.message(f"{self.backend.name} answers again")
-        events: list[Event] = []
+        events: list[SlotEnded] = []
         waiting: dict[SlotKey, bool] = {}
+        unused: Counter[str] = Counter()
         for status in statuses:
             key = SlotKey(status.token, status.index)
             before = self._slots.get(key)
             if status.state is SlotState.ENDED:
                 self._slots.pop(key, None)
                 events.append(self._slot_ended(status, key, now))
+                if self._is_unused(key) and events[-1].outcome in _BROKEN:
+                    unused[self._why_unused(status, before)] += 1
                 continue
             if status.state is SlotState.PENDING:
                 waiting[key] = before is not None and before.state is SlotState.RUNNING
             self._slots[key] = status
+        for words, count in unused.items():
+            self.observer.message(f"{count} slot{'s' * (count > 1)} {words}")
         self._suspect_requeued(waiting, now)
         changed = self._feed(events)
         self._check_dead_slots()
@@ -438,19 +458,29 @@ class Driver:
         self._release_surplus()
         return changed
 
-    def _slot_ended(self, status: SlotStatus, key: SlotKey, now: float) -> Event:
-        array = self.study.fleet.arrays.get(key.token)
-        outcome = status.outcome or Outcome.LOST
-        if array is not None and key.task not in array.used and outcome in _BROKEN:
-            self._dead_slots += 1
+    def _slot_ended(self, status: SlotStatus, key: SlotKey, now: float) -> SlotEnded:
         return SlotEnded(
             time=now,
             token=key.token,
             index=key.task,
-            outcome=outcome,
+            outcome=status.outcome or Outcome.LOST,
             reason=status.reason,
             node=status.node,
         )
+
+    def _is_unused(self, key: SlotKey) -> bool:
+        array = self.study.fleet.arrays.get(key.token)
+        return array is not None and key.task not in array.used
+
+    def _why_unused(self, status: SlotStatus, before: SlotStatus | None) -> str:
+        """Return what became of a slot that ended without claiming anything, and count it."""
+        is_lost = status.outcome in {None, Outcome.LOST}
+        if is_lost and before is not None and before.state is SlotState.PENDING:
+            # Cancelled by its user, or forgotten by Slurm: no sign that slots cannot work.
+            return "that waited left the queue, as after scancel; more are submitted if needed"
+        self._dead_slots += 1
+        self._last_words = f" ({status.reason})" if status.reason else ""
+        return "ended before claiming anything" + (f": {status.reason}" if status.reason else "")
 
     def _check_dead_slots(self) -> None:
         """Stop submitting when slots die before they do anything.
@@ -460,9 +490,10 @@ class Driver:
         """
         if self._dead_slots >= _DEAD_SLOTS and not self.study.finished:
             raise BackendError(
-                f"{self._dead_slots} slots in a row ended before they could claim anything; "
-                f"nothing more is submitted. Look at the newest file in {self.settings.directory}"
-                "/logs: is [env] right, and is the study's directory visible on the nodes?"
+                f"{self._dead_slots} slots in a row ended before they could claim anything"
+                f"{self._last_words}; nothing more is submitted. Look at the newest file in "
+                f"{self.settings.directory}/logs: is [env] right, and is the study's directory "
+                "visible on the nodes?"
             )
 
     def _release_surplus(self) -> None:
@@ -470,8 +501,8 @@ class Driver:
 
         What is still promoted goes on in the slots that run: each result frees one.
         """
-        if not self.settings.reuse or self.study.may_start_trials:
-            return
+        if not self.settings.reuse or self.study.may_start_trials or self._suspects:
+            return  # a suspect is repeated soon, in one of these slots
         busy = {name for name, demand in self.study.demand().items() if demand.offered}
         for token, array in list(self.study.fleet.live_arrays.items()):
             waiting = [
@@ -602,6 +633,8 @@ class Driver:
     def _allowed_size(self, wanted: int) -> int:
         limits = self.backend.limits()
         live = sum(array.live for array in self.study.fleet.live_arrays.values())
+        if self._most_slots is not None:
+            wanted = min(wanted, self._most_slots)
         if limits.max_live_slots is not None:
             wanted = min(wanted, limits.max_live_slots - live)
         return wanted if limits.max_array_size is None else min(wanted, limits.max_array_size)
@@ -626,7 +659,7 @@ class Driver:
             return ResourceRequest(name=resource_class)
         if name.longer or name.larger:
             base = derive(base, name, self._longest_seconds(base))
-        excluded = self.study.nodes.excluded(now)
+        excluded = () if self._uses_all_nodes else self.study.nodes.excluded(now)
         for node in excluded:
             if node not in self._excluded:
                 self.observer.message(f"{node} failed repeatedly: left out for a day")
@@ -666,20 +699,33 @@ class Driver:
         except SubmissionRefusedError as error:
             del self._submissions[spec.token]
             self._feed([ArrayRefused(time=now, token=spec.token, message=str(error))])
-            if not error.retryable:
+            if error.retryable:
+                self._wait_for_room(error, spec.size, now)
+            elif self._excluded and not self._uses_all_nodes:
+                self._uses_all_nodes = True
+                nodes = ", ".join(sorted(self._excluded))
+                self.observer.message(f"without {nodes} Slurm refuses ({error}): used again")
+            else:
                 raise
-            pause = (
-                6 * max(self.backend.submit_interval_seconds, 5.0) * 2 ** min(self._refusals, 9)
-            )
-            # Each try is a line of the journal and a folder, and a queue may be full for days.
-            self._next_submit = now + min(pause, _LONGEST_PAUSE_SECONDS)
-            self._refusals += 1
-            self.observer.message(f"{error}; the rest is submitted later")
             return True
         del self._submissions[spec.token]
         self._refusals = 0
+        if self._most_slots is not None:
+            grown = 2 * self._most_slots
+            self._most_slots = None if grown >= self.settings.parallel else grown
         self._next_poll = min(self._next_poll, now + min(1.0, self.backend.poll_seconds / 2))
         return self._feed([ArraySubmitted(time=now, token=spec.token, job=job)])
+
+    def _wait_for_room(self, error: SubmissionRefusedError, size: int, now: float) -> None:
+        """Ask for less and later: other jobs may take most of what the user may have."""
+        pause = 6 * max(self.backend.submit_interval_seconds, 5.0) * 2 ** min(self._refusals, 9)
+        # Each try is a line of the journal and a folder, and a queue may be full for days.
+        self._next_submit = now + min(pause, _LONGEST_PAUSE_SECONDS)
+        self._refusals += size == 1
+        self._most_slots = max(1, size // 2)
+        if str(error) != self._told_refusal:
+            self._told_refusal = str(error)
+            self.observer.message(f"{error}; the rest is submitted later")
 
     # ---------------------------------------------------------------- looking, ending
 

@@ -46,14 +46,13 @@ _NEVER = frozenset(
         "InvalidAccount",
         "InvalidQOS",
         "JobHeldAdmin",
-        "JobHoldMaxRequeue",
         "PartitionConfig",
         "PartitionNodeLimit",
         "PartitionTimeLimit",
         "QOSNotAllowed",
-        "launch failed requeued held",
     }
 )
+_BROKEN = frozenset({"JobHoldMaxRequeue", "launch failed requeued held"})
 
 
 def plain_reason(
@@ -83,6 +82,11 @@ def plain_reason(
             name = f"account {account}" if account else "your account"
             return f"{name} has reached its limit ({word}): ask its owner"
     return _WORDS.get(word, reason)
+
+
+def is_broken(reason: str) -> bool:
+    """Tell whether a node could not start the job, and Slurm holds it for that: another may."""
+    return reason.partition(",")[0].strip() in _BROKEN
 
 
 def never_starts(reason: str) -> bool:

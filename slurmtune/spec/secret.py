@@ -1,7 +1,7 @@
 """Values that are shown and stored as digests only: those of variables that sound secret.
 
-The digest tells a change from none; the value itself stands in the user's spec, in the study's copy
-of it and in the manifests, all of them readable by the user alone.
+The digest tells a change from none; the value itself stands in the spec, in its copy in the study
+and in the manifests, all of them readable by the user alone.
 """
 
 from __future__ import annotations

@@ -42,6 +42,8 @@ from slurmtune.testing.faults.ports import (
 )
 
 _HOUR = 3600.0
+_EPOCH = 1.7e9
+"""The drivers' clock when the world begins."""
 _PEACE = Rates(**dict.fromkeys(Rates.__dataclass_fields__, 0.0))
 _MOST_STEPS_AT_ONCE = 20_000
 """Calls of one driver without any wait in between."""
@@ -51,8 +53,8 @@ _FATES = {
     "killed in an append": 2,
     "disk full": 2,
     "paused and replaced": 4,
-    "paused": 1,
-    "detached": 1,
+    "paused": 2,
+    "detached": 2,
 }
 _LOG = logging.getLogger("slurmtune.driver.loop")
 
@@ -221,7 +223,7 @@ class World:
         self.result = Result(plan=plan)
         self.random = Random(f"{plan.seed}/world")  # noqa: S311 - not a secret
         self.clock = VirtualClock(least_wait_seconds=10 * _HOUR)
-        self.clock_error = 0.0
+        self.clock_error = _EPOCH
         self.journal = EpochJournal()
         self.cluster = SimulatedCluster(
             self.clock,

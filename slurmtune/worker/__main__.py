@@ -41,6 +41,8 @@ def main(argv: List[str]) -> int:
         except FileNotFoundError:
             sys.stderr.write(f"error: {study_dir} is missing, or not visible on this node\n")
             return EXIT_NO_SPACE
+        except OSError as error:
+            return _unusable(study_dir, error)
         except (SlurmtuneError, ValueError) as error:
             sys.stderr.write(f"error: {error}\n")
             return EXIT_REFUSED
@@ -48,8 +50,12 @@ def main(argv: List[str]) -> int:
             identity = _identity(token, int(task))
             return Slot(layout, manifest, identity, started=started, inbox=inbox).serve()
         except OSError as error:
-            sys.stderr.write(f"error: {study_dir} cannot be used: {error}\n")
-            return EXIT_NO_SPACE
+            return _unusable(study_dir, error)
+
+
+def _unusable(study_dir: str, error: OSError) -> int:
+    sys.stderr.write(f"error: {study_dir} cannot be used: {error}\n")
+    return EXIT_NO_SPACE
 
 
 def _identity(token: str, index: int) -> SlotIdentity:

@@ -36,7 +36,7 @@ EXIT_NO_SPACE = 75
 EXIT_REFUSED = 78
 """The manifest is not the one that was submitted."""
 EXIT_INTERRUPTED = 85
-"""A signal ended the slot early; Slurm must not call that COMPLETED."""
+"""A signal ended a slot that had work; Slurm must not call that COMPLETED."""
 
 _MARGIN_SECONDS = 15.0
 _LEAST_REMAINING_SECONDS = 60.0
@@ -118,7 +118,9 @@ class Slot:
         pause = _FIRST_SCAN_SECONDS
         while True:
             if self._inbox.received:
-                return EXIT_INTERRUPTED, "interrupted by a signal"
+                # Of a slot that did nothing there is nothing to resume.
+                code = EXIT_INTERRUPTED if self._durations else EXIT_DONE
+                return code, "interrupted by a signal"
             now = time.monotonic()
             if self._remaining(now) < self._least_remaining():
                 return EXIT_DONE, "the time left is too short for another attempt"

@@ -179,7 +179,7 @@ def test_the_second_driver_may_die_too(rig: Any, part: int) -> None:
 
 @pytest.mark.parametrize("kind", [Kind.DIE_AFTER, Kind.LOST])
 def test_an_array_that_was_submitted_twice_runs_every_attempt_once(rig: Any, kind: Kind) -> None:
-    reference, operations = undisturbed()
+    _, operations = undisturbed()
     (at,) = [n for n, operation in enumerate(operations) if operation.verb == "submit"]
 
     def twice(study: CrashStudy, fault: Fault) -> list[str]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from slurmtune.backends.base import ArraySpec
 from slurmtune.backends.simulator import Interval
+from slurmtune.core.fleet import ArrayState
+from slurmtune.core.request import ResourceRequest
+from slurmtune.core.trial import Outcome
 from slurmtune.driver.loop import Driver
 from slurmtune.testing.study_rig import StudyRig
 
@@ -48,12 +52,13 @@ def test_a_queue_that_is_full_for_a_day_is_tried_less_and_less_often() -> None:
 
 
 def test_the_pause_after_a_refusal_is_short_again_after_a_success() -> None:
-    intervals = (Interval(0.0, 2 * HOUR), Interval(3 * HOUR, 3 * HOUR + 60.0))
-    rig = small(model={"refusals": intervals, "linger_seconds": 0.0, "reuse": False}, woken=False)
-    rig.run()
+    rig = small(model={"refusals": (Interval(0.0, HOUR),)}, woken=False)
+    driver = rig.new_driver()
 
-    times = [event["time"] for event in rig.recorded("ArrayRefused")]
-    assert max(b - a for a, b in zip(times, times[1:], strict=False)) <= 15 * 60.0
+    rig.launch(driver)
+
+    assert len(rig.recorded("ArrayRefused")) > 3
+    assert driver._refusals == 0
 
 
 def test_refusals_without_end_do_not_end_the_driver() -> None:
@@ -67,22 +72,21 @@ def test_refusals_without_end_do_not_end_the_driver() -> None:
     assert len(rig.recorded("ArrayRefused")) > 2000
 
 
-@pytest.mark.parametrize("by", [HOUR, 10_000 * DAY])
-def test_a_clock_that_is_set_back_stops_nothing(by: float) -> None:
-    undisturbed = small(woken=False)
+@pytest.mark.parametrize("by", [3 * HOUR, 10_000 * DAY])
+@pytest.mark.parametrize("at", [250.0, 315.0, 335.0, 395.0])
+def test_a_clock_that_is_set_back_delays_nothing(at: float, by: float) -> None:
+    """Neither the look at the queue, nor the end of the grace, nor the next submission."""
+
+    def rig() -> StudyRig:
+        made = StudyRig(trials=3, slots=3, levels=(10, 30), woken=False, model={"requeue": False})
+        made.clock.call_at(300.0, lambda: made.cluster.fail_node("st-rig-1-1", 0))
+        return made
+
+    undisturbed, disturbed = rig(), rig()
     undisturbed.run()
-    rig = small(woken=False)
 
-    assert launch(rig, SetBack(rig, at=90.0, by=by)) == "done"
-    assert rig.clock.now() < undisturbed.clock.now() + 120.0
-
-
-def test_a_suspicion_outlives_a_clock_that_is_set_back() -> None:
-    rig = small(woken=False)
-    rig.clock.call_at(70.0, lambda: rig.cluster.fail_node("st-rig-1-1", 0))
-
-    assert launch(rig, SetBack(rig, at=125.0, by=1000 * HOUR)) == "done"
-    assert rig.clock.now() < 2 * HOUR
+    assert launch(disturbed, SetBack(disturbed, at=at, by=by)) == "done"
+    assert disturbed.clock.now() < undisturbed.clock.now() + 120.0
 
 
 def test_an_array_intended_by_a_clock_that_was_ahead_is_submitted_soon() -> None:
@@ -100,3 +104,18 @@ def test_an_array_intended_by_a_clock_that_was_ahead_is_submitted_soon() -> None
 
     assert rig.run() == "done"
     assert rig.clock.now() < 2 * HOUR
+
+
+def test_an_array_that_was_refused_and_came_all_the_same_is_adopted() -> None:
+    """A driver slept before its sbatch; the next one was refused, then the first one woke."""
+    rig = small(model={"refusals": (Interval(0.0, 10.0),)}, woken=False)
+    token = "st-rig-1-1"
+    late = ArraySpec(
+        token=token, request=ResourceRequest(name="c0", gpus=1), size=3, manifest_sha256=""
+    )
+    rig.clock.call_at(5.0, lambda: rig.cluster.queue.submit(late))
+
+    assert rig.run() == "done"
+    assert rig.recorded("ArrayRefused")[0]["token"] == token
+    assert rig.study.fleet.arrays[token].state is ArrayState.SUBMITTED
+    assert {a.outcome for t in rig.study.trials for a in t.attempts} == {Outcome.SUCCEEDED}

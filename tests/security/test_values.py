@@ -129,10 +129,8 @@ def test_in_a_file_of_json(make_study: Any) -> None:
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_as_variables_of_a_shell(make_study: Any, shell: str) -> None:
-    script = (
-        '. "$SLURMTUNE_SH"\n'
-         f"{sys.executable} dump.py "
-        + " ".join(f'"x${{{name}}}"' for name in NAMES)
+    script = f'. "$SLURMTUNE_SH"\n{sys.executable} dump.py ' + " ".join(
+        f'"x${{{name}}}"' for name in NAMES
     )
     words, _ = arrived(
         make_study, f'command = ["{shell}", "run.sh"]\nargs = "none"', run_sh=script

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,7 +24,7 @@ setup = ["SETUP"]
 metric = "loss"
 goal = "minimize"
 [space]
-q = {{ int = [1, 1000000] }}
+q = { int = [1, 1000000] }
 [fidelity]
 resource = "epoch"
 max = 4
@@ -55,7 +54,7 @@ class SharedStudy:
         self._node = node
         folder = shared.shared / name
         enter = " ".join(node.command()[:3])
-        spec = SPEC.format().replace("SETUP", f'exec {enter} \\"$@\\"').replace("SLEEP", sleep)
+        spec = SPEC.replace("SETUP", f'exec {enter} \\"$@\\"').replace("SLEEP", sleep)
         # Their notes come from both nodes, and so go where there is no cache.
         starts = str(shared.truth / name / "starts")
         self.live = LiveStudy(folder, spec, environment={"STARTS": starts})
@@ -155,7 +154,3 @@ def test_a_study_goes_on_on_another_node_when_its_driver_was_killed(
     assert held is not None
     assert (held.host, held.released) == ("node7", True)
     assert live.call("fsck", "live").code == 0
-
-
-def test_python_is_the_same_on_both_nodes(bindfs: Any) -> None:
-    assert all(sys.executable in node.python() for node in bindfs.nodes)

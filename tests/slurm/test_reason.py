@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slurmtune.slurm.reason import never_starts, plain_reason
+from slurmtune.slurm.reason import is_broken, never_starts, plain_reason
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,17 @@ def test_the_account_is_named() -> None:
         "QOSMaxWallDurationPerJobLimit",
         "QOSMaxCpuPerJobLimit",
         "JobHeldAdmin",
-        "launch failed requeued held",
-        "JobHoldMaxRequeue",
         "Job's account not permitted to use this partition (high allows default not lab)",
     ],
 )
 def test_some_reasons_never_go_away(reason: str) -> None:
     assert never_starts(reason)
+
+
+@pytest.mark.parametrize("reason", ["launch failed requeued held", "JobHoldMaxRequeue"])
+def test_a_job_that_a_node_could_not_start_is_broken_but_another_may_start(reason: str) -> None:
+    assert is_broken(reason)
+    assert not never_starts(reason)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,8 @@ CLUSTER_SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm-cluster"
 PATIENCE_SECONDS = 240.0
 """For whatever must happen sometime: two cores run a dozen clusters."""
 AT_ONCE = 20
+SAVED_SECONDS = 6.0
+"""After that the controller has saved what it knows."""
 REFUSED = 3
 """Exit code of a launch that Slurm, or what it does, ended."""
 
@@ -49,7 +52,8 @@ class Stage:
         """A study in a folder of its own, driven by the command line that users have."""
         name = f"study{len(self.studies)}"
         environment = {**self.cluster.environment(), "SLURMTUNE_POLL_SECONDS": "1"}
-        live = LiveStudy(self.folder / name, spec, programs, environment=environment)
+        files = {"train.sh": SLEEPY, **(programs or {})}
+        live = LiveStudy(self.folder / name, spec, files, environment=environment)
         self.studies.append(live)
         return live
 
@@ -230,9 +234,10 @@ def arrays(live: LiveStudy) -> list[str]:
 
 
 def running_jobs(live: LiveStudy) -> list[str]:
-    """Job ids, ``4711_3``, of the slots in which an attempt runs."""
+    """Job ids, ``4711_3``, of the slots in which an attempt runs and has reported."""
     attempts = live.study().live.values()
-    return sorted(a.job for a in attempts if a.state is AttemptState.RUNNING and a.job)
+    running = [a for a in attempts if a.state is AttemptState.RUNNING]
+    return sorted(a.job for a in running if a.job and a.resource)
 
 
 def words(text: str) -> str:
@@ -254,7 +259,7 @@ def finished(driver: DriverProcess, live: LiveStudy, trials: int = 3) -> str:
     assert [trial.state.value for trial in live.study().trials] == ["COMPLETED"] * trials
     assert live.started_twice == []
     told = words(done.text)
-    assert f"done: {trials} of {trials} trials, {trials} good" in told
+    assert f"{trials} good" in told
     assert "Traceback" not in done.text
     return told
 
@@ -292,7 +297,7 @@ def test_slots_cancelled_while_they_waited_are_no_reason_to_give_up(stage: Stage
     assert len(waiting) == 3
     stage.ask("scancel", *waiting)
     told = finished(driver, live, trials=8)
-    assert "3 slots that waited have left the queue, as after scancel" in told
+    assert "3 slots that waited left the queue, as after scancel; more are submitted" in told
     assert set(live.outcomes().values()) == {Outcome.SUCCEEDED}
     assert len(arrays(live)) > 1, "nothing was submitted for them"
 
@@ -309,7 +314,7 @@ def test_a_running_slot_is_cancelled_and_another_requeued(stage: Stage) -> None:
     assert len(gone) == 2
     assert_resumed(live, gone)
     for attempt in gone:
-        name = f"t{attempt.trial:05d} was pre-empted on {attempt.host}"
+        name = f"t{attempt.trial:05d} rung 0 was pre-empted on {attempt.host}"
         assert f"{name}; repeated from {attempt.saved}" in told
     assert stage.queue() == [], "the requeued slot was left in the queue"
 
@@ -377,7 +382,7 @@ def test_a_node_that_failed_twice_is_left_out(stage: Stage) -> None:
     assert_resumed(live, lost)
     assert "node1 failed repeatedly: left out for a day" in told
     for attempt in lost:
-        name = f"t{attempt.trial:05d} lost its node on {attempt.host}"
+        name = f"t{attempt.trial:05d} rung 0 lost its node on {attempt.host}"
         assert f"{name}; repeated from {attempt.saved}" in told
 
 
@@ -410,8 +415,8 @@ def test_a_longer_time_limit_after_the_first_was_reached(stage: Stage) -> None:
     first = ended(live, Outcome.TIMEOUT)[0]
     assert_resumed(live, ended(live, Outcome.TIMEOUT))
     assert (
-        f"t00000 reached its time limit on {first.host}; repeated from {first.saved} "
-        "with 1.5 times the time" in told
+        f"t00000 rung 0 reached its time limit on {first.host}; repeated from {first.saved} "
+        "with 1.5 times the time limit" in told
     )
 
 
@@ -435,7 +440,7 @@ def assert_repeated_with_more_memory(stage: Stage, live: LiveStudy) -> None:
     told = finished(driver, live, trials=1)
     first, second = live.study().trials[0].attempts
     assert (first.outcome, second.outcome) == (Outcome.OUT_OF_MEMORY, Outcome.SUCCEEDED)
-    assert "t00000 ran out of memory" in told
+    assert "t00000 rung 0 ran out of memory" in told
     assert "repeated with 1.5 times the memory" in told
 
 
@@ -461,6 +466,8 @@ WATCHED = (
     "JobAcctGatherParams=OverMemoryKill",
     "JobAcctGatherFrequency=task=1",
     "SelectTypeParameters=CR_Core_Memory",
+    # A program has a process group of its own: by groups Slurm would not count its memory.
+    "ProctrackType=proctrack/linuxproc",
 )
 
 
@@ -474,17 +481,30 @@ def test_more_memory_after_slurm_killed_the_whole_slot(stage: Stage) -> None:
 # ---------------------------------------------------------------- Slurm's daemons
 
 
-@fault(nodes=1, cpus=2)
-def test_the_controller_is_away_for_a_while(stage: Stage) -> None:
-    live = stage.study(spec(unit=1, trials=4, top=6))
-    driver = launched(live, running=2)
+def assert_survives_the_controller(stage: Stage, live: LiveStudy, driver: DriverProcess) -> None:
     stage.signal("slurmctld", signal.SIGKILL)
     says(live, driver, "slurm does not answer")
     says(live, driver, "trying again, running jobs are not affected")
     stage.mend()
-    told = finished(driver, live, trials=4)
-    assert "slurm answers again" in told
+    assert "slurm answers again" in finished(driver, live, trials=4)
+
+
+@fault(nodes=1, cpus=2)
+def test_the_controller_is_away_for_a_while(stage: Stage) -> None:
+    live = stage.study(spec(unit=1.5, trials=4, top=6))
+    driver = launched(live, running=2)
+    time.sleep(SAVED_SECONDS)
+    assert_survives_the_controller(stage, live, driver)
     assert set(live.outcomes().values()) == {Outcome.SUCCEEDED}
+    assert len(arrays(live)) == 1
+
+
+@fault(nodes=1, cpus=2)
+def test_the_controller_forgets_what_it_started_last(stage: Stage) -> None:
+    """It starts the slots a second time, the node refuses, and Slurm holds them for ever."""
+    live = stage.study(spec(unit=1, trials=4, top=6))
+    driver = launched(live, running=2)
+    assert_survives_the_controller(stage, live, driver)
 
 
 @fault(nodes=1, cpus=2, db=True)
@@ -499,38 +519,50 @@ def test_accounting_is_away(stage: Stage) -> None:
     assert "does not answer" not in told
 
 
+def crash_after_sbatch(live: LiveStudy, controller: str) -> None:
+    """Put an sbatch before Slurm's on the driver's PATH: the first array is forgotten.
+
+    The controller saves at once when something is new, but not twice within five seconds.
+    """
+    folder = live.folder / "bin"
+    folder.mkdir()
+    real = shutil.which("sbatch")
+    wrapper = folder / "sbatch"
+    wrapper.write_text(f"""#!/bin/sh
+case "$*" in *--test-only*) exec {real} "$@" ;; esac
+if mkdir {folder}/once 2> /dev/null; then
+  {real} --hold --output=/dev/null --wrap=true > /dev/null
+  sleep 1
+  {real} "$@"
+  kill -9 {controller}
+  exit 0
+fi
+exec {real} "$@"
+""")
+    wrapper.chmod(0o755)
+    live.environment["PATH"] = f"{folder}:{live.environment['PATH']}"
+
+
 @fault(nodes=1, cpus=1)
 def test_an_id_that_slurm_gave_away_twice(stage: Stage) -> None:
     """A crash of the controller forgets our array, and somebody else's job gets its id."""
     blocker = stage.submit("--wrap=sleep 600")
     stage.wait(lambda: stage.queue("-t", "R"), what="the node is taken")
-    time.sleep(7)  # until that much is saved
+    time.sleep(SAVED_SECONDS)
     live = stage.study(spec(parallel=4, trials=4))
-    folder = live.folder / "bin"
-    folder.mkdir()
-    wrapper = folder / "sbatch"
     controller = (stage.cluster.dir / "run" / "slurmctld.pid").read_text().strip()
-    wrapper.write_text(
-        f"#!/bin/sh\n"
-        f'case $* in *--test-only*) exec /usr/bin/env -u X $(which -a sbatch | tail -1) "$@";; esac\n'
-        f"if mkdir {folder}/once 2> /dev/null; then\n"
-        f'  $(which -a sbatch | tail -1) "$@"; kill -9 {controller}; exit 0\n'
-        f"fi\n"
-        f'exec $(which -a sbatch | tail -1) "$@"\n'
-    )
-    wrapper.chmod(0o755)
-    live.environment["PATH"] = f"{folder}:{live.environment['PATH']}"
+    crash_after_sbatch(live, controller)
     driver = launched(live)
     (ours,) = arrays(live)
     stage.mend()
     other = stage.submit("--array=0-3", "--hold", "--wrap=exit 1")
     assert other == ours, "the id was not given away again"
-    says(live, driver, "4 slots that waited have left the queue")
+    says(live, driver, "4 slots that waited left the queue")
     stage.ask("scancel", blocker)
     finished(driver, live, trials=4)
     assert set(live.outcomes().values()) == {Outcome.SUCCEEDED}
     assert len(arrays(live)) == 2
-    assert stage.queue(what="%F") == [other] * 4, "the other job is left alone"
+    assert stage.queue(what="%F").count(other) == 4, "the other job is not left alone"
 
 
 # ---------------------------------------------------------------- limits
@@ -599,7 +631,7 @@ def test_slots_that_can_never_start_are_cancelled(stage: Stage) -> None:
 def test_a_spec_that_slurm_refuses_is_told_before_anything_is_written(stage: Stage) -> None:
     live = stage.study(spec(slurm='time = "10:00"\npartition = "gpuu"'))
     told = refused(live.run(seconds=PATIENCE_SECONDS))
-    assert "no partition 'gpuu'; did you mean 'gpu'? partitions here: gpu (default), high" in told
+    assert "no partition 'gpuu'; did you mean 'gpu'? Partitions here: gpu (default), high" in told
     assert "Slurm says: invalid partition specified: gpuu" in told
     assert "Nothing was submitted" in told
     assert not live.has_begun()

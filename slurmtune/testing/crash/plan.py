@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from slurmtune.testing.crash.seam import (
-    CHANGES,
+    CLOSE,
     CREATE,
     LINK,
     MKDIR,
@@ -20,8 +20,17 @@ from slurmtune.testing.crash.seam import (
     Operation,
 )
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _TROUBLE = (errno.EIO, errno.ESTALE)
+# A full disk is told when something is begun, a quota also when it is brought to the server.
+_NO_SPACE: Mapping[str, Sequence[int]] = {
+    CREATE: (errno.ENOSPC,),
+    MKDIR: (errno.ENOSPC,),
+    LINK: (errno.ENOSPC,),
+    RENAME: (errno.ENOSPC,),
+    WRITE: (errno.ENOSPC, errno.EDQUOT),
+    SYNC: (errno.EDQUOT,),
+    CLOSE: (errno.EDQUOT,),
+}
 _LOST_AS: Mapping[str, Sequence[int]] = {
     RENAME: (errno.EIO, errno.ESTALE, errno.ENOENT, errno.EEXIST),
     LINK: (errno.EIO, errno.ESTALE, errno.ENOENT, errno.EEXIST),
@@ -83,11 +92,7 @@ def failures(operations: Sequence[Operation]) -> list[Fault]:
     return [
         Fault(at=number, kind=Kind.FAIL, error=error)
         for number, operation in enumerate(operations)
-        for error in (
-            (*_TROUBLE, *_NO_SPACE)
-            if operation.verb in CHANGES or operation.verb == SYNC
-            else _TROUBLE
-        )
+        for error in (*_TROUBLE, *_NO_SPACE.get(operation.verb, ()))
     ]
 
 

@@ -23,7 +23,7 @@ DRIVER = "driver"
 _MASKS = tuple(
     (re.compile(expression), mask)
     for expression, mask in (
-        (r"(?<![0-9.])[0-9.]+\.t\d{5}\.r\d+\.a\d+", "CHECKPOINT"),
+        (r"\d+(\.\d+)?\.t\d{5}\.r\d+\.a\d+", "CHECKPOINT"),
         (r"\d{6}-t\d{5}\.r\d+\.a\d+\.json", "OFFER"),
         (r"t\d{5}\.r\d+\.a\d+", "ATTEMPT"),
         (r"t\d{5}", "TRIAL"),

@@ -14,12 +14,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self
 from unittest import mock
 
 from slurmtune.core.events import AttemptReported, AttemptStarted, ConfigProposed, Event
 from slurmtune.core.ids import parse_attempt_id, trial_id
+from slurmtune.core.study import Study
 from slurmtune.core.trial import TrialState
 from slurmtune.errors import SlurmtuneError
 from slurmtune.spec import launching
@@ -83,8 +84,6 @@ class Outcomes:
     trials: Mapping[int, tuple[TrialState, Mapping[int, float | None]]]
     reports: frozenset[tuple[str, float, float]]
     """Attempt, resource and value of each report."""
-    files: frozenset[str]
-    """Every file of the study, names of runs masked, but what a death may leave behind."""
 
 
 class CrashStudy:
@@ -131,12 +130,17 @@ class CrashStudy:
             if self._is_done(fault):
                 return
 
+    def is_done_despite(self) -> bool:
+        """Launch a driver that may end with an error; tell whether it came to the end."""
+        self.seam.arm(None)
+        return self._is_done(None, may_fail=True)
+
     def live_with(self, fault: Fault | None, victims: Callable[[str], bool]) -> None:
         """Launch a driver while one of the victims meets the fault."""
         self.seam.arm(fault, victims)
         assert self._is_done(None)
 
-    def _is_done(self, fault: Fault | None) -> bool:
+    def _is_done(self, fault: Fault | None, *, may_fail: bool = False) -> bool:
         """Launch a driver; tell whether it came to the end of the study."""
         self.lives += 1
         self._begins.append(len(self.seam.operations))
@@ -145,7 +149,7 @@ class CrashStudy:
         except Death:
             pass
         except (OSError, SlurmtuneError) as error:
-            if fault is None:
+            if fault is None and not may_fail:
                 raise
             self.errors.append(error)
         else:
@@ -182,16 +186,22 @@ class CrashStudy:
 
     # ------------------------------------------------------------------ what came of it
 
+    @cached_property
     def events(self) -> list[Event]:
-        """Return the journal."""
+        """What the journal tells, once the study is over."""
         return [decode_event(record["e"]) for record in history(self.layout)]
 
+    @cached_property
+    def study(self) -> Study:
+        """What the journal comes to, once the study is over."""
+        return launching.read_study(self.layout)
+
     def outcomes(self) -> Outcomes:
-        """Return what the journal and the folder tell."""
-        study = launching.read_study(self.layout)
+        """Return what the journal tells."""
+        study = self.study
         reports = frozenset(
             (event.attempt, float(event.resource), event.metrics[METRIC])
-            for event in self.events()
+            for event in self.events
             if isinstance(event, AttemptReported)
         )
         return Outcomes(
@@ -199,15 +209,7 @@ class CrashStudy:
             configs={trial.number: dict(trial.config) for trial in study.trials},
             trials={trial.number: (trial.state, dict(trial.values)) for trial in study.trials},
             reports=reports,
-            files=frozenset(self._files()),
         )
-
-    def _files(self) -> Iterator[str]:
-        for parent, folders, files in os.walk(self.layout.root):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in files:
-                if not name.startswith("."):
-                    yield os.path.relpath(os.path.join(parent, name), self.layout.root)
 
     def faults(self, reference: Outcomes) -> list[str]:
         """Return everything that is wrong after any accident, in words."""
@@ -240,7 +242,7 @@ class CrashStudy:
     def _wrong_records(self) -> Iterator[str]:
         configs: dict[int, float] = {}
         seen: Counter[tuple[object, ...]] = Counter()
-        for event in self.events():
+        for event in self.events:
             if isinstance(event, ConfigProposed):
                 configs[event.trial] = float(event.config["q"])
                 seen["proposed", event.trial] += 1
@@ -255,7 +257,7 @@ class CrashStudy:
     def _wrong_runs(self) -> Iterator[str]:
         runs = Counter(start.attempt for start in self.cluster.starts)
         yield from (f"{name} ran {count} times" for name, count in runs.items() if count > 1)
-        study = launching.read_study(self.layout)
+        study = self.study
         decided = {attempt.id for trial in study.trials for attempt in trial.attempts}
         yield from (f"{name} was never decided" for name in runs if name not in decided)
         for start in self.cluster.starts:

@@ -107,7 +107,7 @@ class Plan:
     def longest_pause(self) -> float:
         """Return how long nothing may happen once nothing goes wrong any more; generous."""
         longest = self.program.startup + 2 * self.program.unit * self.levels[-1]
-        return longest + 10 * _HOUR
+        return longest + 4 * _HOUR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +241,10 @@ def draw_plan(seed: int) -> Plan:
             (time, draw.choice(("preempt", "lose_node", "cut_off", "cancel")))
             for time in times(12)
         ),
-        clock_jumps=tuple((time, draw.uniform(-1.0, 1.0) * _HOUR) for time in times(2)),
+        clock_jumps=tuple(
+            (time, draw.uniform(-1.0, 1.0) * draw.choice((60.0, _HOUR, 240 * _HOUR)))
+            for time in times(2)
+        ),
         stops=tuple(
             (time, None if draw.random() < 0.3 else draw.randrange(trials + 2))
             for time in times(3)
@@ -303,5 +306,5 @@ def _draw_rates(draw: Random) -> Rates:
         lost_slot=rate(0.02),
         hidden=rate(0.4),
         read_again=rate(0.2),
-        io_error=rate(0.003),
+        io_error=rate(0.01),
     )
