@@ -20,6 +20,7 @@ from slurmtune.driver.clock import SystemClock
 from slurmtune.slurm.advice import NO_ANSWER, NO_SLURM, Advice, Facts
 from slurmtune.slurm.limits import ClusterConfig
 from slurmtune.spec.load import LoadedSpec
+from slurmtune.store import fs
 from slurmtune.store.layout import StudyLayout
 
 __all__ = [
@@ -152,7 +153,9 @@ def cancel_slots(layout: StudyLayout, study: Study) -> None:
 
     Raises:
         BackendError: they could not be ended.
+        StudyStateError: others may write into the directory, and so choose what is ended.
     """
+    fs.check_private(layout.root)
     arrays = study.fleet.live_arrays
     # The local backend's name of a job is the token itself.
     is_local = any(array.job == token for token, array in arrays.items())

@@ -133,19 +133,20 @@ CHANGING = {"create", "write", "rename", "link", "unlink", "mkdir", "rmdir", "tr
 def calls(trace: str, root: str) -> Iterator[tuple[str, str]]:
     """Yield verb and path of every call below ``root`` that succeeded or was tried."""
     for line in trace.splitlines():
-        found = re.match(r"(?:\d+ +)?(\w+)\((.*)", line)
-        if found is None or root not in found[2]:
+        found = re.match(r"(?:\d+ +)?(\w+)\((?:AT_FDCWD<[^>]*>, )?(.*)", line)
+        if found is None:
             continue
-        call, rest = found.groups()
-        paths = [path for path in re.findall(r"[<\"](/[^>\"]*)[>\"]", rest) if root in path]
+        call, rest = found[1], re.sub(r'\d+<(/[^>]*)>, "([^/"]+)"', r'"\1/\2"', found[2])
+        rest = rest.replace("AT_FDCWD<", "<").rpartition(" = ")[0] or rest
+        paths = [path for path in re.findall(r'[<"](/[^>"]*)[>"]', rest) if root in path]
+        if not paths:
+            continue
         path = paths[-1] if call.startswith(("rename", "link")) else paths[0]
         verb = VERBS.get(call, call)
         if call in {"open", "openat"}:
             verb = "create" if "O_CREAT" in rest else "open"
         if call == "unlinkat" and "AT_REMOVEDIR" in rest:
             verb = "rmdir"
-        if call == "openat" and not rest.startswith("AT_FDCWD") and len(paths) == 1:
-            path = paths[0]
         yield verb, path[len(root) :].strip("/") or "."
 
 
@@ -223,8 +224,10 @@ def is_harmless(name: str) -> bool:
         re.search(
             # What people read: the driver's own log, and what slots and programs print.
             r" runs/crash/(driver\.log|logs/|trials/TRIAL/ATTEMPT/output\.log$)"
-            # The program's own files; these are of a shell script.
-            r"|/CHECKPOINT\.ID\.tmp/epoch$|/metrics\.jsonl$",
+            # What the backend of local processes notes of them.
+            r"|/arrays/TOKEN/\.?local"
+            # The program's own file.
+            r"|/\.CHECKPOINT\.ID\.tmp/epoch$",
             name,
         )
     )

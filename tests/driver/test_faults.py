@@ -113,7 +113,11 @@ def test_an_array_that_was_refused_and_came_all_the_same_is_adopted() -> None:
     late = ArraySpec(
         token=token, request=ResourceRequest(name="c0", gpus=1), size=3, manifest_sha256=""
     )
-    rig.clock.call_at(5.0, lambda: rig.cluster.queue.submit(late))
+
+    def come_late() -> None:
+        rig.cluster.queue.submit(late)
+
+    rig.clock.call_at(5.0, come_late)
 
     assert rig.run() == "done"
     assert rig.recorded("ArrayRefused")[0]["token"] == token

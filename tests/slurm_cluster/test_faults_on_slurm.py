@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 CLUSTER_SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm-cluster"
 PATIENCE_SECONDS = 240.0
 """For whatever must happen sometime: two cores run a dozen clusters."""
+QUEUE_SECONDS = 60.0
 AT_ONCE = 20
 SAVED_SECONDS = 6.0
 """After that the controller has saved what it knows."""
@@ -71,7 +72,8 @@ class Stage:
         return self.ask("squeue", "-h", "-r", "-o", what, *options).splitlines()
 
     def wait(self, condition: Callable[[], object], *, what: str) -> None:
-        self.cluster.wait_until(condition, what=what, timeout_seconds=PATIENCE_SECONDS)
+        """Return when it holds; in less time than a requeued job waits, two minutes."""
+        self.cluster.wait_until(condition, what=what, timeout_seconds=QUEUE_SECONDS)
 
     # ------------------------------------------------------------ what breaks
 
@@ -165,7 +167,7 @@ parallel = {parallel}
 resource = "epoch"
 max = {top}
 [slurm]
-linger = "2s"
+linger = "{linger}"
 {slurm}
 """
 SLEEPY = """\
@@ -208,10 +210,17 @@ def spec(
     parallel: int = 2,
     top: int = 3,
     slurm: str = 'time = "10:00"',
+    linger: str = "10s",
     command: str = "",
 ) -> str:
-    command = command or f'["sh", "train.sh", "{unit}"]'
-    return SPEC.format(command=command, trials=trials, parallel=parallel, top=top, slurm=slurm)
+    return SPEC.format(
+        command=command or f'["sh", "train.sh", "{unit}"]',
+        trials=trials,
+        parallel=parallel,
+        top=top,
+        linger=linger,
+        slurm=slurm,
+    )
 
 
 PYTHON = f'["{sys.executable}", "train.py"]'
@@ -316,7 +325,7 @@ def test_a_running_slot_is_cancelled_and_another_requeued(stage: Stage) -> None:
     for attempt in gone:
         name = f"t{attempt.trial:05d} rung 0 was pre-empted on {attempt.host}"
         assert f"{name}; repeated from {attempt.saved}" in told
-    assert stage.queue() == [], "the requeued slot was left in the queue"
+    stage.wait(lambda: stage.queue() == [], what="every slot left, also the requeued one")
 
 
 def assert_preempted(stage: Stage, live: LiveStudy, driver: DriverProcess) -> None:
@@ -326,7 +335,7 @@ def assert_preempted(stage: Stage, live: LiveStudy, driver: DriverProcess) -> No
     assert len(gone) == 2
     assert_resumed(live, gone)
     assert f"was pre-empted on {gone[0].host}; repeated from {gone[0].saved}" in told
-    assert stage.queue() == []
+    stage.wait(lambda: stage.queue() == [], what="every slot left, also those that were requeued")
 
 
 @fault(nodes=1, cpus=2)
@@ -401,7 +410,7 @@ def test_a_node_fails_and_slurm_requeues_the_slot(stage: Stage) -> None:
     assert_resumed(live, [lost])
     assert f"was pre-empted on {lost.host}; repeated from {lost.saved}" in told
     assert len(arrays(live)) == 1
-    assert stage.queue() == []
+    stage.wait(lambda: stage.queue() == [], what="every slot left, also the requeued one")
 
 
 @fault(nodes=1, cpus=1)
@@ -491,7 +500,7 @@ def assert_survives_the_controller(stage: Stage, live: LiveStudy, driver: Driver
 
 @fault(nodes=1, cpus=2)
 def test_the_controller_is_away_for_a_while(stage: Stage) -> None:
-    live = stage.study(spec(unit=1.5, trials=4, top=6))
+    live = stage.study(spec(unit=1.5, trials=4, top=6, linger="60s"))
     driver = launched(live, running=2)
     time.sleep(SAVED_SECONDS)
     assert_survives_the_controller(stage, live, driver)
