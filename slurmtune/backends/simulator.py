@@ -210,10 +210,6 @@ class SimulatedCluster:
         """Let the node fail under a running slot."""
         self._queue.slots(token)[index].lose_node()
 
-    def cut_off(self, token: str, index: int) -> None:
-        """Let Slurm lose the node under a running slot whose program runs on there."""
-        self._queue.slots(token)[index].cut_off()
-
     @property
     def queue(self) -> SlotQueue:
         """The whole queue, as nobody but the cluster itself knows it."""

@@ -63,6 +63,16 @@ def test_a_bad_request_is_explained(cluster: FakeSlurm) -> None:
     assert [one.code for one in found.advice] == ["C2"]
 
 
+def test_a_full_queue_is_no_reason_against_a_request(cluster: FakeSlurm) -> None:
+    facts, _ = gather_facts()
+    cluster.fail(
+        "sbatch", "sbatch: error: AssocMaxSubmitJobLimit\nallocation failure: Job violates"
+    )
+    found = probe(script("partition=gpu"), ResourceRequest(name="c0"), facts)
+    assert found.accepted
+    assert [(one.code, one.is_error) for one in found.advice] == [("C11", False)]
+
+
 def test_an_account_that_sbatch_takes_is_warned_of(cluster: FakeSlurm) -> None:
     facts, _ = gather_facts()
     request = ResourceRequest(name="c0", options=(("account", "nope"),))

@@ -197,6 +197,43 @@ class TestTracking:
         assert len(backend.poll()) == 3
 
 
+class TestFailedSlots:
+    """Slurm says FAILED; the slot's log may say why."""
+
+    @pytest.fixture
+    def log(self, backend: Any, tmp_path: Path) -> Path:
+        logs = Path(StudyLayout(str(tmp_path / "study")).logs)
+        return logs / "42_0.log"
+
+    @pytest.fixture(autouse=True)
+    def failed(self, slurm: Script) -> None:
+        failed = row(0, "FAILED", "NonZeroExitCode")
+        slurm.squeue(failed, row(1, "RUNNING"), row(2, "RUNNING"))
+
+    def test_the_reason_of_the_log_follows_slurms(self, backend: Any, log: Path) -> None:
+        log.write_text("slurmtune: this setup line failed: false\nsrun: error: exit code 78\n")
+        status = by_index(backend.poll())[0]
+        assert status.reason == "NonZeroExitCode: slurmtune: this setup line failed: false"
+        assert status.outcome is Outcome.FAILED
+
+    def test_memory_that_slurm_took_away_is_seen(self, backend: Any, log: Path) -> None:
+        log.write_text("slurmstepd: error: Step 42.0 exceeded memory limit (2 > 1), being killed")
+        assert by_index(backend.poll())[0].outcome is Outcome.OUT_OF_MEMORY
+
+    def test_without_a_log_slurms_word_counts(self, backend: Any) -> None:
+        assert by_index(backend.poll())[0].reason == "NonZeroExitCode"
+
+    def test_a_slot_that_a_node_could_not_start_is_cancelled(
+        self, backend: Any, slurm: Script
+    ) -> None:
+        held = row(0, "PENDING", "launch failed requeued held")
+        slurm.squeue(held, row(1, "RUNNING"), row(2, "RUNNING"))
+        status = by_index(backend.poll())[0]
+        assert (status.state, status.outcome) == (SlotState.ENDED, Outcome.FAILED)
+        assert status.reason == "launch failed requeued held"
+        assert slurm.asked[-1] == ["scancel", "42_0"]
+
+
 class TestSilence:
     def test_no_answer_changes_nothing(self, backend: Any, slurm: Script, clock: Time) -> None:
         slurm.squeue(*(row(i, "RUNNING") for i in range(3)))

@@ -210,3 +210,17 @@ def test_a_living_driver_is_respected_and_obeys(
     assert re.match(r"toy: cancelled (no jobs|.*running jobs?)\. 0 results kept\.", stopped.out)
     assert ended.code == 0
     assert "stopped: " in ended.out
+
+
+@pytest.mark.parametrize("seconds", ["0.5", "often", "nan", "1e9"])
+def test_slurm_is_not_asked_more_often_than_once_a_second(
+    run: Any, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv("PATH", FakeSlurm(str(tmp_path / "slurm")).path)
+    monkeypatch.setenv("SLURMTUNE_POLL_SECONDS", seconds)
+
+    ended = run("launch", "--yes", cwd=toy(tmp_path / "toy"))
+
+    assert ended.code == 2
+    assert f"SLURMTUNE_POLL_SECONDS is '{seconds}': seconds between 1 and 3600" in ended.err
+    assert not (tmp_path / "toy" / "runs").exists()

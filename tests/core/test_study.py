@@ -24,6 +24,7 @@ from slurmtune.core.events import (
     StopRequested,
     StudyOpened,
 )
+from slurmtune.core.fleet import Demand
 from slurmtune.core.objective import Goal, Objective
 from slurmtune.core.study import Study, StudySettings
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
@@ -468,6 +469,34 @@ def test_a_node_that_fails_twice_is_left_out_for_a_day():
 
     assert rig.study.nodes.excluded(200.0) == ("n3",)
     assert rig.study.nodes.excluded(100.0 + 24 * 3600) == ()
+
+
+def test_slots_that_could_not_begin_count_against_a_node_until_the_next_launch():
+    """The user may have mended the spec: then no node was to blame."""
+    rig = Rig(capacity=1)
+    rig.feed(ArrayIntended(time=0, token="st-1-1-1", resource_class="c0", size=2))
+    for index in range(2):
+        rig.feed(
+            SlotEnded(time=1.0, token="st-1-1-1", index=index, outcome=Outcome.FAILED, node="n3")
+        )
+    assert rig.study.nodes.excluded(2.0) == ("n3",)
+
+    rig.open()
+
+    assert rig.study.nodes.excluded(2.0) == ()
+
+
+def test_an_attempt_whose_slot_is_gone_needs_no_slot():
+    """Its last records are waited for; a slot submitted meanwhile would find nothing to do."""
+    rig = Rig(capacity=1)
+    rig.feed(ArrayIntended(time=0, token="st-1-1-1", resource_class="c0", size=1))
+    rig.open()
+    rig.start("t00000.r0.a1")
+    assert rig.study.demand() == {"c0": Demand(0, 1)}
+
+    rig.feed(SlotEnded(time=1.0, token="st-1-1-1", index=0, outcome=Outcome.NODE_FAILED))
+
+    assert rig.study.demand() == {"c0": Demand(0, 0)}
 
 
 def test_a_slot_that_served_and_then_failed_says_nothing_of_its_node():

@@ -136,8 +136,10 @@ def calls(trace: str, root: str) -> Iterator[tuple[str, str]]:
         found = re.match(r"(?:\d+ +)?(\w+)\((?:AT_FDCWD<[^>]*>, )?(.*)", line)
         if found is None:
             continue
-        call, rest = found[1], re.sub(r'\d+<(/[^>]*)>, "([^/"]+)"', r'"\1/\2"', found[2])
-        rest = rest.replace("AT_FDCWD<", "<").rpartition(" = ")[0] or rest
+        call, rest = found.groups()
+        if call.endswith(("at", "at2")):  # a name in an open folder
+            rest = re.sub(r'\d+<(/[^>]*)>, "([^/"]+)"', r'"\1/\2"', rest)
+        rest = re.sub(r"AT_FDCWD<[^>]*>", "", rest)
         paths = [path for path in re.findall(r'[<"](/[^>"]*)[>"]', rest) if root in path]
         if not paths:
             continue

@@ -382,6 +382,91 @@ def test_slots_that_die_before_they_claim_anything_end_the_driver(outcome: Outco
     assert len(backend.submitted) == 1
 
 
+class CancelledByHand(DeadSlots):
+    """Slots that wait, and then are gone without a trace."""
+
+    def __init__(self) -> None:
+        super().__init__(Outcome.LOST)
+        self._waiting: list[ArraySpec] = []
+
+    def poll(self) -> Sequence[SlotStatus]:
+        gone = super().poll()
+        waiting = [
+            SlotStatus(token=array.token, index=index, state=SlotState.PENDING, job=f"7_{index}")
+            for array in self._waiting
+            for index in range(array.size)
+        ]
+        self._tracked, self._waiting = self._waiting, []
+        return [*gone, *waiting]
+
+    def submit(self, array: ArraySpec) -> str:
+        self.submitted.append(array)
+        self._waiting.append(array)
+        return "7"
+
+
+def test_slots_cancelled_while_they_waited_are_replaced() -> None:
+    rig = StudyRig(trials=9, slots=4, most_hours=0.1)
+    backend = CancelledByHand()
+    driver = rig.new_driver(backend=backend)
+    said: list[str] = []
+    driver.observer = _Listener(said)
+
+    with pytest.raises(AssertionError, match="goes on"):
+        rig.launch(driver)
+
+    assert len(backend.submitted) > 3
+    assert said[0].startswith("4 slots that waited left the queue, as after scancel")
+
+
+class Crowded(DeadSlots):
+    """A queue with room for one more job of the user."""
+
+    def submit(self, array: ArraySpec) -> str:
+        if array.size > 1:
+            raise SubmissionRefusedError("no more jobs", retryable=True)
+        return super().submit(array)
+
+
+def test_fewer_slots_are_asked_for_where_there_is_no_room_for_all() -> None:
+    rig = StudyRig(trials=9, slots=4, most_hours=0.1)
+    backend = Crowded(Outcome.SUCCEEDED)
+    driver = rig.new_driver(backend=backend)
+    said: list[str] = []
+    driver.observer = _Listener(said)
+
+    with pytest.raises(AssertionError, match="goes on"):
+        rig.launch(driver)
+
+    assert backend.submitted
+    assert said == ["no more jobs; the rest is submitted later"]
+
+
+class NeedsEveryNode(DeadSlots):
+    """A cluster that has no other node than those that fail."""
+
+    def submit(self, array: ArraySpec) -> str:
+        if dict(array.request.options).get("exclude"):
+            raise SubmissionRefusedError("no such node is left")
+        return super().submit(array)
+
+
+def test_failing_nodes_are_used_when_there_are_no_others() -> None:
+    rig = StudyRig(trials=9, slots=4, most_hours=0.1)
+    backend = NeedsEveryNode(Outcome.SUCCEEDED)
+    driver = rig.new_driver(backend=backend)
+    said: list[str] = []
+    driver.observer = _Listener(said)
+    for _ in range(2):
+        rig.study.nodes.note("n1", rig.clock.now())
+
+    with pytest.raises(AssertionError, match="goes on"):
+        rig.launch(driver)
+
+    assert backend.submitted
+    assert said[1:] == ["without n1 Slurm refuses (no such node is left): used again"]
+
+
 def test_slots_that_leave_by_themselves_are_replaced() -> None:
     rig = StudyRig(trials=9, slots=1, most_hours=0.1)
     backend = DeadSlots(Outcome.SUCCEEDED)

@@ -78,6 +78,13 @@ def test_c3_lists_the_types_there_are() -> None:
         ("Invalid node name specified", {"nodelist": "node9"}, "C8", "Nodes: node[1-4]"),
         ("Unable to contact slurm controller", {}, "C10", "Running jobs are not affected"),
         ("AssocMaxSubmitJobLimit", {}, "C11", "submits the rest later"),
+        (
+            "QOSMaxSubmitJobPerUserLimit; Job violates accounting/QOS policy (job submit limit, "
+            "user's size and/or time limits)",
+            {},
+            "C11",
+            "submits the rest later",
+        ),
         ("something new", {}, "C0", "something new"),
     ],
 )

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from slurmtune.core.trial import Outcome
 from slurmtune.errors import DriverFencedError
 from slurmtune.testing.fault_study import Result, simulate, simulate_many
 from slurmtune.testing.faults.actors import Actor, Killed
@@ -13,9 +14,11 @@ from slurmtune.testing.faults.journal import EpochJournal
 from slurmtune.testing.faults.plan import draw_plan
 from slurmtune.testing.faults.planted import PLANTED
 from slurmtune.testing.simulate_faults import main
+from slurmtune.testing.study_rig import StudyRig
 
 STUDIES = 2000 if os.environ.get("CI") else 200
 PARTS = 4
+HOUR = 3600.0
 FAULTS = {
     "Slurm silent",
     "a living slot reported lost",
@@ -166,3 +169,17 @@ def test_a_driver_that_kills_itself_leaves_no_error():
     actor.resume()
 
     assert actor.error is None
+
+
+def test_a_program_that_was_cut_off_writes_on_while_its_slot_starts_again():
+    rig = StudyRig(trials=1, slots=1, levels=(10,), woken=False, grace_seconds=HOUR)
+    slot = "st-rig-1-1"
+
+    def cut_off() -> None:
+        rig.cluster.queue.slots(slot)[0].cut_off()
+
+    rig.clock.call_at(200.0, cut_off)
+    assert rig.run() == "done"
+
+    assert rig.cluster.queue.slots(slot)[0].restart == 1
+    assert [attempt.outcome for attempt in rig.study.trials[0].attempts] == [Outcome.SUCCEEDED]

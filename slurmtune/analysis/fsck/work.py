@@ -109,6 +109,8 @@ def _offer(subject: Subject, path: str, claimed: set[str]) -> Iterator[Finding]:
     elif attempt.state is AttemptState.ENDED:
         found = Severity.WARNING, "offer-ended", "the attempt has ended"
     elif name in claimed:
+        if subject.is_driven:
+            return  # its slot is about to remove it
         found = Severity.WARNING, "offer-claimed", "the attempt was claimed already"
     elif _json(path).get("attempt") != name:
         words = "it cannot be read: no slot takes it. Once it is gone a launch offers it anew"
