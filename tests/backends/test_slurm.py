@@ -231,7 +231,7 @@ class TestFailedSlots:
         status = by_index(backend.poll())[0]
         assert (status.state, status.outcome) == (SlotState.ENDED, Outcome.FAILED)
         assert status.reason == "launch failed requeued held"
-        assert slurm.asked[-1] == ["scancel", "42_0"]
+        assert slurm.asked[-1] == ["scancel", "42_[0]"]
 
 
 class TestSilence:

@@ -79,8 +79,7 @@ def test_c3_lists_the_types_there_are() -> None:
         ("Unable to contact slurm controller", {}, "C10", "Running jobs are not affected"),
         ("AssocMaxSubmitJobLimit", {}, "C11", "submits the rest later"),
         (
-            "QOSMaxSubmitJobPerUserLimit; Job violates accounting/QOS policy (job submit limit, "
-            "user's size and/or time limits)",
+            "QOSMaxSubmitJobPerUserLimit; ... (job submit limit, user's size and/or time limits)",
             {},
             "C11",
             "submits the rest later",
