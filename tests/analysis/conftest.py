@@ -29,8 +29,8 @@ scheduler = 'asha'
 trials = 9
 parallel = 4
 """
-# The third and the fourth trial occupy both slots: two trials have results, two run, two are on offer.
-STUCK = f'case "$SLURMTUNE_TRIAL" in *2|*3) sleep 60;; esac\n{PROGRAM}'
+# All but the first two trials never end: two have results, two run in both slots, and some are on offer.
+STUCK = f'case "$SLURMTUNE_TRIAL" in *0|*1) ;; *) sleep 60;; esac\n{PROGRAM}'
 
 MakeStudy = Callable[[], LiveStudy]
 
@@ -60,7 +60,7 @@ def _is_stuck(live: LiveStudy) -> bool:
     attempts = live.study().live.values()
     running = [a for a in attempts if a.state is AttemptState.RUNNING and a.last_seq >= 0]
     pending = [a for a in attempts if a.state is AttemptState.PENDING]
-    return len(running) == 2 and len(pending) >= 2
+    return len(running) == 2 and len(pending) >= 1
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from slurmtune.analysis.fsck import folder
 from slurmtune.analysis.fsck.examine import Examination, Sources, examine
 from slurmtune.analysis.fsck.finding import Finding, Severity, mend_all
+from slurmtune.core.trial import AttemptState
 from slurmtune.spec import launching
 from slurmtune.store import frame, fs, journal
 from slurmtune.store.layout import StudyLayout
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.slow
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 HEX = "0123456789abcdef" * 2
 ENDED = "t00000.r0.a1"
-RUNNING = "t00002.r0.a1"
-OFFERED = "t00004.r0.a1"
+RUNNING, OFFERED, TRIAL = "RUNNING", "OFFERED", "TRIAL"
+"""In paths, in place of an attempt of the study whose machine died, and of the trial of the one that runs."""
 
 
 def look(layout: StudyLayout, **options: Any) -> Examination:
@@ -68,6 +69,19 @@ def flip(path: str, offset: int) -> None:
     data = bytearray(Path(path).read_bytes())
     data[offset] ^= 1
     Path(path).write_bytes(data)
+
+
+def running(layout: StudyLayout) -> str:
+    return _first(layout, AttemptState.RUNNING)
+
+
+def offered(layout: StudyLayout) -> str:
+    return _first(layout, AttemptState.PENDING)
+
+
+def _first(layout: StudyLayout, state: AttemptState) -> str:
+    live = launching.read_study(layout).live.values()
+    return min((attempt.id for attempt in live if attempt.state is state), default="")
 
 
 def offer_class(layout: StudyLayout) -> str:
@@ -219,7 +233,7 @@ CASES = [
         "offer-claimed",
         WARNING,
         "died",
-        lambda s: offer_of(s, RUNNING),
+        lambda s: offer_of(s, running(s)),
         f"offers/CLASS/001000-{RUNNING}.json",
         True,
     ),
@@ -227,7 +241,7 @@ CASES = [
         "offer-damaged",
         ERROR,
         "died",
-        lambda s: offer_of(s, OFFERED),
+        lambda s: offer_of(s, offered(s)),
         f"offers/CLASS/001000-{OFFERED}.json",
         True,
     ),
@@ -253,11 +267,11 @@ CASES = [
         "claim-damaged",
         WARNING,
         "died",
-        lambda s: write(s.claim(RUNNING), b"?"),
+        lambda s: write(s.claim(running(s)), b"?"),
         f"claims/{RUNNING}",
     ),
     Case("claim-differs", ERROR, "died", lambda s: claim_of(s, ENDED, "st-x"), f"claims/{ENDED}"),
-    Case("claim-differs", ERROR, "died", lambda s: claim_of(s, RUNNING), f"claims/{RUNNING}"),
+    Case("claim-differs", ERROR, "died", lambda s: claim_of(s, running(s)), f"claims/{RUNNING}"),
     Case("claim-missing", WARNING, "died", lambda s: os.unlink(s.claim(ENDED)), f"claims/{ENDED}"),
     Case(
         "claim-stray",
@@ -315,8 +329,8 @@ CASES = [
         "log-damaged",
         ERROR,
         "died",
-        lambda s: flip(s.events(RUNNING), 30),
-        f"trials/t00002/{RUNNING}/events.log",
+        lambda s: flip(s.events(running(s)), 30),
+        f"trials/{TRIAL}/{RUNNING}/events.log",
     ),
     Case(
         "log-torn",
@@ -337,8 +351,8 @@ CASES = [
         "log-ahead",
         NOTE,
         "died",
-        lambda s: append(s.events(RUNNING), log_record(1)),
-        f"trials/t00002/{RUNNING}/events.log",
+        lambda s: append(s.events(running(s)), log_record(1)),
+        f"trials/{TRIAL}/{RUNNING}/events.log",
     ),
     Case(
         "log-short",
@@ -425,8 +439,8 @@ IN_USE = [
     (f"control/.1-2.json.{HEX}.tmp", "finished"),
     (f"claims/.{RUNNING}.{HEX}.tmp", "died"),
     (f"arrays/TOKEN/.local-0.slot.{HEX}.tmp", "died"),
-    (f"trials/t00002/{RUNNING}/.config.json.{HEX}.tmp", "died"),
-    (f"trials/t00002/checkpoints/.1.{RUNNING}.{HEX}.tmp/model", "died"),
+    (f"trials/{TRIAL}/{RUNNING}/.config.json.{HEX}.tmp", "died"),
+    (f"trials/{TRIAL}/checkpoints/.1.{RUNNING}.{HEX}.tmp/model", "died"),
     (f"trials/t00000/{ENDED}/.hidden", "died"),
 ]
 MENDED_BY_DRIVER = {"status-damaged", "status-missing", "lease-damaged"}
@@ -448,7 +462,8 @@ def study(request: pytest.FixtureRequest) -> StudyLayout:
 def path_in(layout: StudyLayout, path: str) -> str:
     first = next(name for name in fs.list_dir(layout.journal) if name.startswith("00000001-"))
     path = path.replace("TOKEN", token(layout)).replace("SEGMENT", f"journal/{first}")
-    return path.replace("CLASS", offer_class(layout))
+    path = path.replace("CLASS", offer_class(layout)).replace(OFFERED, offered(layout))
+    return path.replace(RUNNING, running(layout)).replace(TRIAL, running(layout)[:6])
 
 
 # ---------------------------------------------------------------- studies that nothing is wrong with
@@ -579,23 +594,24 @@ def test_a_missing_checkpoint_of_a_trial_that_goes_on_says_so(died: StudyLayout)
 
 
 def test_the_offer_that_a_driver_took_back_before_it_died_is_a_note(died: StudyLayout) -> None:
-    claim_of(died, OFFERED)
-    os.unlink(died.offer(offer_class(died), 1000, OFFERED))
+    claim_of(died, offered(died))
+    os.unlink(died.offer(offer_class(died), 1000, offered(died)))
     assert only(look(died), "claim-driver").severity is NOTE
 
 
 def test_a_claimed_attempt_that_has_not_started_is_a_note(died: StudyLayout) -> None:
-    claim_of(died, OFFERED, token(died))
-    os.unlink(died.offer(offer_class(died), 1000, OFFERED))
+    claim_of(died, offered(died), token(died))
+    os.unlink(died.offer(offer_class(died), 1000, offered(died)))
     assert told(look(died)) == set()
 
 
 def test_records_of_an_attempt_that_was_given_up_are_a_note(died: StudyLayout) -> None:
+    attempt = running(died)
     opened, _ = journal.Journal.open(died, {"id": "e" * 32})
-    lost = {"t": "AttemptEnded", "time": 1.0, "attempt": RUNNING, "seq": None}
+    lost = {"t": "AttemptEnded", "time": 1.0, "attempt": attempt, "seq": None}
     opened.append([_record(died, {**lost, "outcome": "LOST", "seconds": 1.0})])
     opened.close()
-    append(died.events(RUNNING), log_record(1))
+    append(died.events(attempt), log_record(1))
     assert only(look(died), "log-late").severity is NOTE
 
 
@@ -683,8 +699,8 @@ def test_a_program_may_give_its_own_files_any_mode(finished: StudyLayout) -> Non
 
 def test_files_that_come_and_go_while_a_driver_is_alive_are_no_findings(died: StudyLayout) -> None:
     write(os.path.join(died.journal, f".lease.json.{HEX}.tmp"), b"")
-    append(died.events(RUNNING), log_record(1))
-    append(died.events(RUNNING), b"12345678 17 {half a rec")
+    append(died.events(running(died)), log_record(1))
+    append(died.events(running(died)), b"12345678 17 {half a rec")
     os.unlink(died.status)
     assert look(died, is_driven=True).findings == ()
 
@@ -695,9 +711,9 @@ def test_what_happens_between_the_snapshot_and_the_journal_is_no_finding(
     """A slot claims an offer and a driver journals it while we look."""
 
     def read() -> Any:
-        claim_of(died, OFFERED, token(died))
-        os.unlink(died.offer(offer_class(died), 1000, OFFERED))
-        claimed = {"t": "AttemptClaimed", "time": 1.0, "attempt": OFFERED}
+        claim_of(died, offered(died), token(died))
+        os.unlink(died.offer(offer_class(died), 1000, offered(died)))
+        claimed = {"t": "AttemptClaimed", "time": 1.0, "attempt": offered(died)}
         opened, _ = journal.Journal.open(died, {"id": "e" * 32})
         opened.append([_record(died, {**claimed, "slot": f"{token(died)}.0.0"})])
         opened.close()

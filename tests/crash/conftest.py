@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 
 from slurmtune.testing.crash.seam import Fault, Operation
-from slurmtune.testing.crash.study import CrashStudy
+from slurmtune.testing.crash.study import CrashStudy, scratch_folder
 
 
 class Rig:
@@ -57,10 +55,8 @@ class Rig:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    # Thousands of small folders are made and removed much faster where there is no disk.
-    shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     # Accidents are told in warnings: thousands of them, and none is of interest here.
     logging.disable(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="crash", dir=shm) as folder:
+    with scratch_folder() as folder:
         yield Rig(Path(folder))
     logging.disable(logging.NOTSET)

@@ -6,8 +6,6 @@ operation below its folder, and every call of the backend, goes wrong once.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -26,8 +24,8 @@ from slurmtune.testing.crash.plan import (
     thinned,
     torn_writes,
 )
-from slurmtune.testing.crash.seam import DRIVER, Fault, Kind, Operation
-from slurmtune.testing.crash.study import CrashStudy, Outcomes
+from slurmtune.testing.crash.seam import Fault, Kind, Operation
+from slurmtune.testing.crash.study import CrashStudy, Outcomes, scratch_folder
 
 pytestmark = pytest.mark.slow
 
@@ -39,14 +37,11 @@ SHARDS = 3
 @cache
 def undisturbed(*, stops: bool = False) -> tuple[Outcomes, tuple[Operation, ...]]:
     """What comes of a study, and what its driver did, when nothing goes wrong."""
-    folder = tempfile.mkdtemp(prefix="crash")
-    try:
+    with scratch_folder() as folder:
         with CrashStudy(folder, commands=STOPS if stops else ()) as study:
             study.live()
             operations = tuple(study.operations())
         return study.outcomes(), operations
-    finally:
-        shutil.rmtree(folder)
 
 
 def shard(faults: Sequence[Fault], number: int) -> Sequence[Fault]:
@@ -235,14 +230,11 @@ def test_a_manifest_written_in_place_is_found_out(
 
 def found_out(rig: Any) -> bool:
     """Whether some death shows that the driver is wrong."""
-    folder = tempfile.mkdtemp(prefix="crash")
-    try:
+    with scratch_folder() as folder:
         with CrashStudy(folder) as study:
             try:
                 study.live()
             except Exception:  # noqa: BLE001 - wrong already when nothing happens
                 return True
         operations = study.operations()
-    finally:
-        shutil.rmtree(folder)
     return bool(rig.sweep(deaths(operations)[::3], operations, live))

@@ -6,8 +6,6 @@ The driver repeats what was lost, from the last whole checkpoint.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -25,7 +23,7 @@ from slurmtune.testing.crash.plan import (
     torn_writes,
 )
 from slurmtune.testing.crash.seam import Fault, Kind, Operation
-from slurmtune.testing.crash.study import CrashStudy, Outcomes
+from slurmtune.testing.crash.study import CrashStudy, Outcomes, scratch_folder
 from slurmtune.worker.session import Trial
 
 pytestmark = pytest.mark.slow
@@ -44,8 +42,7 @@ def in_program(actor: str) -> bool:
 @cache
 def undisturbed() -> tuple[Outcomes, tuple[Operation, ...], tuple[Operation, ...]]:
     """What comes of a study, and what slots and programs did, when nothing goes wrong."""
-    folder = tempfile.mkdtemp(prefix="crash")
-    try:
+    with scratch_folder() as folder:
         with CrashStudy(folder) as study:
             study.live()
         return (
@@ -53,8 +50,6 @@ def undisturbed() -> tuple[Outcomes, tuple[Operation, ...], tuple[Operation, ...
             tuple(study.operations(on_node)),
             tuple(study.operations(in_program)),
         )
-    finally:
-        shutil.rmtree(folder)
 
 
 def lose_node(study: CrashStudy, fault: Fault) -> list[str]:

@@ -509,6 +509,18 @@ def test_the_controller_is_away_for_a_while(stage: Stage) -> None:
 
 
 @fault(nodes=1, cpus=2)
+def test_the_controller_hangs_for_a_while(stage: Stage) -> None:
+    live = stage.study(spec(unit=1.5, trials=4, top=6, linger="60s"))
+    driver = launched(live, running=2)
+    stage.signal("slurmctld", signal.SIGSTOP)
+    says(live, driver, "slurm does not answer")
+    stage.signal("slurmctld", signal.SIGCONT)
+    assert "slurm answers again" in finished(driver, live, trials=4)
+    assert set(live.outcomes().values()) == {Outcome.SUCCEEDED}
+    assert len(arrays(live)) == 1
+
+
+@fault(nodes=1, cpus=2)
 def test_the_controller_forgets_what_it_started_last(stage: Stage) -> None:
     """It starts the slots a second time, the node refuses, and Slurm holds them for ever."""
     live = stage.study(spec(unit=1, trials=4, top=6))
@@ -606,8 +618,7 @@ def test_no_more_jobs_are_submitted_than_the_user_may_have(stage: Stage) -> None
 @fault(nodes=1, cpus=8, array_max=5)
 def test_arrays_stay_below_the_longest(stage: Stage) -> None:
     live = stage.study(spec(unit=1, trials=8, parallel=8))
-    driver = launched(live, running=8)
-    told = finished(driver, live, trials=8)
+    told = finished(launched(live), live, trials=8)
     assert [array.size for array in live.study().fleet.arrays.values()] == [5, 3]
     assert "submitted 5 slots" in told
     assert "submitted 3 slots" in told

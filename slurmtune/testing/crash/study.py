@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,18 @@ node_fail = 5
 """Four trials, the best of which is trained on: by the last result, so the order plays no part."""
 _SLOTS = 3
 _MOST_SECONDS = 600.0
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[str]:
+    """Give a folder for studies: where there is no disk, if possible, since that is fastest.
+
+    All of them must lie on one file system, so that the names in a folder come in one order.
+    """
+    shm = "/dev/shm"  # noqa: S108 - the name of the folder in it cannot be guessed
+    base = shm if os.access(shm, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="crash", dir=base) as folder:
+        yield folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
