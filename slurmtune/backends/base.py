@@ -68,6 +68,8 @@ class SlotStatus:
     start_estimate: float | None = None
     """When a waiting slot should start, in seconds since 1970; None when not known."""
     node: str = ""
+    failed_node: str = ""
+    """Of a slot that waits again: the node that it ran on, when that is out of order."""
     hopeless: str = ""
     """Why it can never start, in words; empty while it may."""
 

@@ -20,11 +20,12 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from slurmtune.backends.base import ArraySpec, BackendLimits, SlotState, SlotStatus
 from slurmtune.core.trial import Outcome
 from slurmtune.errors import BackendUnavailableError, SubmissionRefusedError
+from slurmtune.slurm import script, slot_log
 from slurmtune.store import event_log, fs
 from slurmtune.store.layout import StudyLayout
 from slurmtune.store.lib import publish_library
@@ -41,6 +42,8 @@ _TAKEN_EXIT_CODE = 75
 _INTERRUPTED_EXIT_CODE = 85
 """By which a slot says that a signal made it leave."""
 _CANCELLED = "cancelled"
+_OUTPUT_BYTES = 16 * 1024
+"""At the end of what a slot printed."""
 # The first thing that a slot does. ``ln`` refuses a name that is taken; 75 is _TAKEN_EXIT_CODE.
 _LAUNCH = """
 slot=$1; aside=$1.$$.tmp; shift
@@ -98,7 +101,8 @@ class LocalBackend:
     """Runs slots as processes, at most ``slots`` at once (see `backends.base.Backend`).
 
     ``gpus`` are the GPUs to hand out, as ``CUDA_VISIBLE_DEVICES`` names them; ``python`` runs the
-    slots; a cancelled slot is killed after ``kill_seconds``.
+    slots; setup lines run in ``workdir``, the study's own directory when left out; a cancelled
+    slot is killed after ``kill_seconds``.
     """
 
     name = "local"
@@ -112,12 +116,14 @@ class LocalBackend:
         slots: int,
         gpus: Sequence[str] = (),
         python: str = sys.executable,
+        workdir: str | None = None,
         kill_seconds: float = KILL_SECONDS,
     ) -> None:
         self._layout = StudyLayout(os.path.abspath(layout.root))
         self._most_running = slots
         self._gpus = tuple(gpus)
         self._python = python
+        self._workdir = self._layout.root if workdir is None else workdir
         self._kill_seconds = kill_seconds
         self._arrays: dict[str, _Array] = {}
 
@@ -139,7 +145,13 @@ class LocalBackend:
                 f"a slot of class {array.request.name} asks for {array.request.gpus} GPUs, "
                 f"and the local backend has {len(self._gpus)}"
             )
-        record = {"format": FORMAT, "token": array.token, "size": array.size}
+        record = {
+            "format": FORMAT,
+            "token": array.token,
+            "size": array.size,
+            # A later driver may have to start slots that wait, and knows the array only by name.
+            "manifest_sha256": array.manifest_sha256,
+        }
         data = json.dumps({**record, "nonce": uuid.uuid4().hex}).encode("ascii") + b"\n"
         try:
             publish_library(self._layout)
@@ -174,9 +186,11 @@ class LocalBackend:
         try:
             names = frozenset(self._names(array.token))
             slots = [self._found(array.token, index, names) for index in range(array.size)]
+            sha256 = array.manifest_sha256 or self._recorded_sha256(array.token, names)
         except OSError as error:
             raise BackendUnavailableError(f"the array {job} cannot be read: {error}") from error
-        self._arrays[array.token] = _Array(spec=array, slots=slots)
+        spec = replace(array, manifest_sha256=sha256)
+        self._arrays[array.token] = _Array(spec=spec, slots=slots)
 
     def poll(self) -> Sequence[SlotStatus]:
         """Start what fits and return the status of every slot.
@@ -233,6 +247,18 @@ class LocalBackend:
         except FileNotFoundError:
             return []
 
+    def _recorded_sha256(self, token: str, names: frozenset[str]) -> str:
+        """Return the digest of the manifest that `submit` was given; empty when none is known."""
+        if _ARRAY_NAME not in names:
+            return ""
+        data = fs.read_listed(os.path.join(self._layout.array(token), _ARRAY_NAME))
+        try:
+            record = json.loads(data)
+        except ValueError:
+            return ""
+        found = record.get("manifest_sha256") if isinstance(record, dict) else None
+        return found if isinstance(found, str) else ""
+
     def _slot_path(self, slot: _Slot) -> str:
         return os.path.join(self._layout.array(slot.token), _slot_name(slot.index))
 
@@ -279,7 +305,9 @@ class LocalBackend:
                 self._take_over(slot)
                 if slot.pid != own or slot.state is SlotState.ENDED:
                     return
-            self._end(slot, *_meaning(exit_code))
+            outcome, reason = _meaning(exit_code)
+            words = self._last_words(slot) if outcome is Outcome.FAILED else ""
+            self._end(slot, outcome, f"{reason}: {words}" if words else reason)
         elif slot.identity is not None and not _is_alive(slot.identity):
             if self._left_by_itself(slot):
                 self._end(slot, Outcome.SUCCEEDED, "")
@@ -290,6 +318,16 @@ class LocalBackend:
         # The user's program is a process group of its own and outlives a killed slot.
         _kill_all(slot)
         slot.end(Outcome.CANCELLED if slot.is_cancelled else outcome, reason)
+
+    def _last_words(self, slot: _Slot) -> str:
+        """Return what the slot printed about its end, such as which setup line failed."""
+        try:
+            with open(self._layout.slot_output(slot.token, slot.index), "rb") as file:
+                file.seek(-min(_OUTPUT_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
+                lines = file.read(_OUTPUT_BYTES).decode("utf-8", "replace").splitlines()
+        except OSError:
+            return ""
+        return slot_log.last_words(lines)
 
     def _left_by_itself(self, slot: _Slot) -> bool:
         """Tell whether the slot's log ends with its farewell."""
@@ -323,11 +361,14 @@ class LocalBackend:
                 count += 1
 
     def _spawn(self, array: ArraySpec, slot: _Slot) -> None:
+        if not array.manifest_sha256:
+            slot.end(Outcome.CANCELLED, "the record of its array is damaged")
+            return
         command = [self._python, "-m", "slurmtune.worker", self._layout.root, array.token]
         command += [array.manifest_sha256, "--task", str(slot.index)]
-        if array.request.setup:
-            script = "\n".join([*array.request.setup, 'exec "$@"'])
-            command = ["bash", "-c", script, "bash", *command]
+        lines = script.setup_lines(array.request.setup, outlives_worker=False)
+        lines += [script.enter_line(self._layout.root), 'exec "$@"']
+        command = ["bash", "-c", "\n".join(lines), "bash", *command]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             output = os.open(self._layout.slot_output(slot.token, slot.index), flags, 0o600)
@@ -337,8 +378,7 @@ class LocalBackend:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    # Not the user's folder: ``-m`` would import modules from it.
-                    cwd=self._layout.root,
+                    cwd=self._workdir,
                     env=self._environment(slot, os.environ),
                     start_new_session=True,
                 )

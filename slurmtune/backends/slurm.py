@@ -107,6 +107,8 @@ class _Slot:
     reason: str = ""
     start_estimate: float | None = None
     node: str = ""
+    failed_node: str = ""
+    """Of a slot that waits again: the node that it ran on, when that is out of order."""
     misses: int = 0
     """Polls running in which nobody knew it."""
     missing_since: float = 0.0
@@ -294,16 +296,21 @@ class SlurmBackend:
         before = self._states()
         vanished: list[tuple[_Array, int]] = []
         broken: list[tuple[_Array, int]] = []
+        returned: list[tuple[_Slot, str]] = []
         ended: list[SlotStatus] = []
         for array in self._arrays.values():
             for index, slot in array.slots.items():
                 row = rows.get((array.job, index))
+                node = slot.node if slot.state is SlotState.RUNNING else ""
                 if row is None or row.name != array.token:
                     vanished.append((array, index))
                 elif _update(slot, row) is SlotState.ENDED:
                     ended.append(_ended(array, index, state.outcome(row.state), row.reason, slot))
                 elif slot.state is SlotState.PENDING and is_broken(slot.reason):
                     broken.append((array, index))
+                elif slot.state is SlotState.PENDING and node:
+                    returned.append((slot, node))
+        self._look_for_failed_nodes(returned)
         if vanished:
             ended.extend(self._look_up(vanished))
         for array, index in broken:
@@ -373,7 +380,7 @@ class SlurmBackend:
             job_name=array.token,
             # None leaves the partition's default in place of submitit's five minutes.
             time=None if seconds is None else time_in_minutes(seconds),
-            setup=script.setup_lines(request.setup),
+            setup=[*script.setup_lines(request.setup), script.enter_line(self._study_dir)],
             array_parallelism=request.array_limit or array.size,
             # submitit's own default, a wckey that few clusters define, is a refusal where they
             # are enforced.
@@ -468,6 +475,19 @@ class SlurmBackend:
         _log.warning("%s", _no_answer("sacct", answer))
         return {}, False
 
+    def _look_for_failed_nodes(self, returned: Sequence[tuple[_Slot, str]]) -> None:
+        """Find out why slots that ran wait again: Slurm does not say it of the slot."""
+        if not returned:
+            return
+        try:
+            answer = self._run(sinfo.states_command(node for _, node in returned))
+        except BackendUnavailableError as error:
+            _log.warning("%s", error)
+            return
+        down = sinfo.parse_down(answer.stdout)
+        for slot, node in returned:
+            slot.failed_node = node if node in down else ""
+
     def _with_log(self, status: SlotStatus) -> SlotStatus:
         """Return what became of a slot that failed, with what its log adds to Slurm's words."""
         if status.outcome is not Outcome.FAILED:
@@ -501,6 +521,7 @@ class SlurmBackend:
                 reason=slot.reason,
                 start_estimate=slot.start_estimate,
                 node=slot.node,
+                failed_node=slot.failed_node,
                 hopeless=_why_hopeless(slot),
             )
             for array in self._arrays.values()
@@ -574,6 +595,8 @@ def _update(slot: _Slot, row: squeue.QueueRow) -> SlotState:
     slot.reason = row.reason
     slot.node = row.nodes
     slot.start_estimate = row.start if slot.state is SlotState.PENDING else None
+    if slot.state is SlotState.RUNNING:
+        slot.failed_node = ""
     if slot.state is SlotState.PENDING and not row.reason:
         word = state.state_word(row.state)
         slot.reason = "" if word == "PENDING" else word

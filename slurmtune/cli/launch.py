@@ -212,7 +212,7 @@ def _drive(checked: check.Checked, options: LaunchOptions) -> int:
         line.clear()
         raise BackendError(
             f"cannot write {text.short_path(layout.root)}: {error.strerror or error}. Jobs that "
-            f"run go on; continue with  slurmtune launch {text.short_path(checked.loaded.path)}"
+            f"run go on; continue with  {_again(checked, options.local_slots)}"
         ) from error
     except Exception as error:  # noqa: BLE001 - told, and kept where the study is
         line.clear()
@@ -222,6 +222,13 @@ def _drive(checked: check.Checked, options: LaunchOptions) -> int:
         return crash.EXIT_CODE
     finally:
         session.close()
+
+
+def _again(checked: check.Checked, local_slots: int | None) -> str:
+    """Return the command that continues the study."""
+    loaded = checked.loaded
+    local = "" if local_slots is None else f"--local={local_slots}"
+    return study.launch_command(text.short_path(loaded.path), loaded.overrides, local)
 
 
 def _detach(session: Session) -> None:
@@ -255,9 +262,8 @@ def _leave(
     jobs = sum(array.live for array in fleet.live_arrays.values())
     is_local = session.driver.backend.name == "local"
     word = "slot" if is_local else "job"
-    path = text.short_path(checked.loaded.path)
     name = checked.loaded.spec.study.name
-    how = f" --local={session.driver.settings.parallel}" if is_local else ""
+    again_with = _again(checked, session.driver.settings.parallel if is_local else None)
     lines = ["Stopped watching. Nothing is queued or running."]
     if jobs:
         stays = "stays" if jobs == 1 else "stay"
@@ -265,7 +271,7 @@ def _leave(
         alone = "itself" if jobs == 1 else "themselves"
         stay = f"{text.plural(jobs, word)} {stays} {where} and will finish by {alone};"
         lines = [f"Stopped watching. {stay}", "promotions wait for the driver."]
-    lines.append(f"  continue   slurmtune launch {path}{how}")
+    lines.append(f"  continue   {again_with}")
     again = number == signal.SIGINT
     if jobs:
         more = f"          (or press Ctrl-C again within {SECOND_SECONDS:.0f} s)" if again else ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +151,18 @@ def _is_words(value: Any) -> bool:
 
 def command_to_continue(layout: StudyLayout, *, is_local: bool = False) -> str:
     """Return the command that continues the study, with the spec that it was launched with."""
-    return f"slurmtune launch {_spec_of(layout)}{' --local' if is_local else ''}"
+    try:
+        overrides = identity(layout).get("overrides")
+    except StudyNotFoundError:
+        overrides = None
+    given = overrides if isinstance(overrides, list) and _is_words(overrides) else []
+    return launch_command(_spec_of(layout), given, "--local" if is_local else "")
+
+
+def launch_command(path: str, overrides: Sequence[str], local: str = "") -> str:
+    """Return the command that launches this spec with these overrides, quoted for a shell."""
+    given = [f"-s {shlex.quote(text.printable(one))}" for one in overrides]
+    return " ".join(["slurmtune launch", path, *given, *filter(None, [local])])
 
 
 def _spec_of(layout: StudyLayout) -> str:

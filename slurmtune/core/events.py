@@ -155,6 +155,8 @@ class AttemptEnded(Event):
     """Likely cause in words, empty when there is nothing to say."""
     tail: tuple[str, ...] = field(default=())
     """Last lines of the program's output."""
+    gave_up: bool = False
+    """The program itself said that this config cannot work: a result, not an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,8 +138,12 @@ class Fleet:
 
         With reuse, a slot serves attempt after attempt, so as many slots as attempts are wanted,
         at most ``parallel``. Without, each offer needs a slot that has not claimed anything.
+        Slots of a class that has less work than slots hold no room: they leave soon.
         """
-        room = parallel - sum(array.live for array in self._live.values())
+        live: dict[str, int] = {}
+        for array in self._live.values():
+            live[array.resource_class] = live.get(array.resource_class, 0) + array.live
+        room = parallel - sum(min(count, sum(demand.get(name, ()))) for name, count in live.items())
         missing: dict[str, int] = {}
         for name in sorted(demand):
             mine = [a for a in self._live.values() if a.resource_class == name]

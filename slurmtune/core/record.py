@@ -35,6 +35,7 @@ class AttemptRecord:
     exit_code: int | None = None
     cause: str = ""
     tail: tuple[str, ...] = ()
+    gave_up: bool = False
     resource: Resource | None = None
     """Largest resource reported so far."""
     value: float | None = None

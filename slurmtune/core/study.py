@@ -430,7 +430,7 @@ class Study:
         if event.seq is not None:
             attempt.last_seq = event.seq
         attempt.seconds, attempt.exit_code = event.seconds, event.exit_code
-        attempt.cause, attempt.tail = event.cause, event.tail
+        attempt.cause, attempt.tail, attempt.gave_up = event.cause, event.tail, event.gave_up
         was_told = attempt.stopping
         self._close(attempt, event.outcome, event.time)
         spent = event.seconds * self.gpus_of(attempt)
@@ -438,8 +438,10 @@ class Study:
         if event.outcome is Outcome.SUCCEEDED and attempt.resource is not None:
             self.units_done += max(0, attempt.resource - attempt.start)
             self.unit_seconds += event.seconds
-        elif event.outcome is not Outcome.CANCELLED:
+        elif event.outcome is not Outcome.CANCELLED and not event.gave_up:
             self.recent_failures = [*self.recent_failures[-9:], attempt]
+        if event.outcome is Outcome.NODE_FAILED and self.fleet.is_live(attempt.slot):
+            self.nodes.note(attempt.host, event.time)  # Slurm requeued the slot: it will not end
         trial = self.trials[attempt.trial]
         cut_short = event.outcome not in {Outcome.SUCCEEDED, Outcome.FAILED}
         if event.outcome is Outcome.SUCCEEDED or (cut_short and attempt.reached_end):
@@ -453,6 +455,8 @@ class Study:
             # Told so when the study was stopped, and the study was opened again before it left.
             self._enter(trial, TrialState.WAITING)
             self._repeat[trial.number] = None
+        elif event.gave_up:
+            self._fail(trial, attempt)
         elif is_repeated(self.limits, trial, attempt, event.outcome):
             self.wasted_gpu_seconds += spent
             self._enter(trial, TrialState.WAITING)
@@ -507,8 +511,8 @@ class Study:
         self._enter(trial, TrialState.STOPPED)
 
     def _fail(self, trial: TrialRecord, attempt: AttemptRecord) -> None:
-        self.failed_trials += 1
-        self._since_open += 1
+        self.failed_trials += not attempt.gave_up
+        self._since_open += not attempt.gave_up
         rung = attempt.rung
         self.rungs.setdefault(rung, RungCount()).failed += 1
         if rung not in trial.values:
@@ -521,7 +525,7 @@ class Study:
             return []
         limits = self.limits
         failed = self.trials[attempt.trial].state is TrialState.FAILED
-        if failed and (actions := self._check_failures(attempt)):
+        if failed and not attempt.gave_up and (actions := self._check_failures(attempt)):
             return actions
         if self.halt:
             return []

@@ -8,18 +8,31 @@ from typing import Any
 from slurmtune.core.request import ResourceRequest
 from slurmtune.driver.ports import Command
 from slurmtune.store import control, fs, lease, manifest, sealed
-from slurmtune.store.layout import StudyLayout
+from slurmtune.store.layout import PRIVATE_FILE, SHOWN_FILE, StudyLayout
 
 
 class DirectoryFiles:
     """The real `slurmtune.driver.ports.StudyFiles`."""
 
     def __init__(
-        self, layout: StudyLayout, *, manifest_base: Mapping[str, Any], mine: lease.Lease
+        self,
+        layout: StudyLayout,
+        *,
+        manifest_base: Mapping[str, Any],
+        mine: lease.Lease,
+        group: bool = False,
     ) -> None:
         self._layout = layout
         self._manifest_base = dict(manifest_base)
         self._lease = mine
+        prefix = "idle."
+        # What an earlier driver announced counts until this one has looked for itself.
+        self._idle = frozenset(
+            name[len(prefix) :]
+            for name in fs.list_dir(layout.control)
+            if name.startswith(prefix)
+        )
+        self._mode = SHOWN_FILE if group else PRIVATE_FILE
 
     def publish_manifest(self, token: str, request: ResourceRequest, size: int) -> str:
         """Publish what the slots of an array need and return its SHA-256 in hex."""
@@ -43,7 +56,9 @@ class DirectoryFiles:
             "pid": self._lease.pid,
             "beat": overview["time"],
         }
-        fs.publish_file(self._layout.status, sealed.seal({**overview, "driver": driver}))
+        fs.publish_file(
+            self._layout.status, sealed.seal({**overview, "driver": driver}), self._mode
+        )
 
     def announce_end(self, *, finished: bool) -> None:
         """Tell slots that no more work comes, or take that back."""
@@ -51,6 +66,14 @@ class DirectoryFiles:
             fs.publish_file(self._layout.finished, b"")
         else:
             fs.unlink(self._layout.finished)
+
+    def announce_idle(self, classes: frozenset[str]) -> None:
+        """Tell idle slots of these classes, and of no others, to leave."""
+        for name in sorted(classes - self._idle):
+            fs.publish_file(self._layout.idle_file(name), b"")
+        for name in sorted(self._idle - classes):
+            fs.unlink(self._layout.idle_file(name))
+        self._idle = classes
 
     def commands(self) -> Sequence[Command]:
         """Return the commands that wait, oldest first."""
@@ -63,7 +86,7 @@ class DirectoryFiles:
     def beat(self, now: float, *, released: bool = False) -> None:
         """Renew the lease; ``released``: the driver ends on purpose."""
         self._lease = self._lease.beat(now, released=released)
-        lease.write(self._layout, self._lease)
+        lease.write(self._layout, self._lease, self._mode)
 
 
 def _command(name: str, command: Mapping[str, Any]) -> Command:

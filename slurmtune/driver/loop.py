@@ -136,6 +136,8 @@ class Driver:
     files: StudyFiles = field(default_factory=NoFiles)
     observer: Observer = field(default_factory=NoObserver)
     opened_time: float = 0.0
+    settled: Sequence[Event] = ()
+    """What became of arrays that an earlier driver left on another backend; none lives."""
     detached: bool = False
     """Set by `detach`: the loop ends after this tick, slots go on."""
     _unsaved: list[dict[str, Any]] = field(default_factory=list)
@@ -162,6 +164,8 @@ class Driver:
     _is_silent: bool = False
     _hopeless: frozenset[SlotKey] = frozenset()
     _excluded: frozenset[str] = frozenset()
+    _idle: frozenset[str] | None = None
+    """Classes whose idle slots were told to leave; None: not looked at yet."""
     _released: set[str] = field(default_factory=set)
     """Arrays whose waiting slots were cancelled since nothing is left for them."""
     _most_slots: int | None = None
@@ -181,6 +185,7 @@ class Driver:
         for attempt in self.study.live.values():
             running = attempt.state is AttemptState.RUNNING
             self.exchange.watch(attempt.id, offered=not running)
+        self._feed(self.settled)
         for array in list(self.study.fleet.live_arrays.values()):
             self._adopt(array, now)
         for trial in self.study.trials:
@@ -259,6 +264,7 @@ class Driver:
         if self.settings.adaptive:
             # No sign of life outside: it must not shorten the next wait.
             self._feed([CapacityChanged(time=now, attempts=self._wanted_capacity())])
+        self._announce_idle()
         changed |= self._submit(now)
         self._look(now)
         if now >= self._next_beat:
@@ -436,6 +442,7 @@ class Driver:
             self.observer.message(f"{self.backend.name} answers again")
         events: list[SlotEnded] = []
         waiting: dict[SlotKey, bool] = {}
+        failed_nodes: dict[SlotKey, str] = {}
         unused: Counter[str] = Counter()
         for status in statuses:
             key = SlotKey(status.token, status.index)
@@ -448,10 +455,11 @@ class Driver:
                 continue
             if status.state is SlotState.PENDING:
                 waiting[key] = before is not None and before.state is SlotState.RUNNING
+                failed_nodes[key] = status.failed_node
             self._slots[key] = status
         for words, count in unused.items():
             self.observer.message(f"{count} slot{'s' * (count > 1)} {words}")
-        self._suspect_requeued(waiting, now)
+        self._suspect_requeued(waiting, failed_nodes, now)
         changed = self._feed(events)
         self._check_dead_slots()
         self._check_hopeless_slots(statuses)
@@ -496,14 +504,30 @@ class Driver:
                 "visible on the nodes?"
             )
 
-    def _release_surplus(self) -> None:
-        """Cancel slots that wait for nothing: no offer is left for them and no trial will start.
+    def _announce_idle(self) -> None:
+        """Let idle slots leave whose class has nothing on offer while another class waits.
 
-        What is still promoted goes on in the slots that run: each result frees one.
+        They would hold their GPUs for as long as they linger.
         """
-        if not self.settings.reuse or self.study.may_start_trials or self._suspects:
+        demand = self.study.demand()
+        waiting = {name for name, wanted in demand.items() if wanted.offered}
+        live = {array.resource_class for array in self.study.fleet.live_arrays.values()}
+        idle = frozenset(live - waiting) if waiting else frozenset()
+        if idle != self._idle:
+            self.files.announce_idle(idle)
+            self._idle = idle
+
+    def _release_surplus(self) -> None:
+        """Cancel slots that wait for nothing: their class has no offer and gets no new trial.
+
+        What is still promoted within the class goes on in its slots that run: each result frees
+        one. Slots of a class that the spec no longer has would wait for ever.
+        """
+        if not self.settings.reuse or self._suspects:
             return  # a suspect is repeated soon, in one of these slots
         busy = {name for name, demand in self.study.demand().items() if demand.offered}
+        if self.study.may_start_trials and not self.study.halt:
+            busy.add(self.study.limits.rung_classes[0])
         for token, array in list(self.study.fleet.live_arrays.items()):
             waiting = [
                 key.task
@@ -533,7 +557,9 @@ class Driver:
             f"{jobs} can never start: {reasons}; cancelled. Change [slurm] and launch again"
         )
 
-    def _suspect_requeued(self, waiting: Mapping[SlotKey, bool], now: float) -> None:
+    def _suspect_requeued(
+        self, waiting: Mapping[SlotKey, bool], failed_nodes: Mapping[SlotKey, str], now: float
+    ) -> None:
         """Suspect what ran in slots that wait; the value tells whether the slot was seen to run.
 
         Where it was not, an old answer of the backend may be the reason: what was claimed within
@@ -543,10 +569,13 @@ class Driver:
         for attempt in self.study.live.values() if waiting else ():
             if attempt.state is not AttemptState.RUNNING:
                 continue
-            ran = waiting.get(slot_key(attempt.slot))
+            key = slot_key(attempt.slot)
+            ran, node = waiting.get(key), failed_nodes.get(key)
             since = attempt.started_time
             if ran or (ran is False and since is not None and now - since > grace):
-                suspect = _Suspect(now + grace, Outcome.PREEMPTED, "Slurm requeued its slot")
+                outcome = Outcome.NODE_FAILED if node else Outcome.PREEMPTED
+                why = f"{node} failed, and Slurm" if node else "Slurm"
+                suspect = _Suspect(now + grace, outcome, f"{why} requeued its slot")
                 self._suspects.setdefault(attempt.id, suspect)
 
     def _overdue(self, now: float) -> list[Event]:

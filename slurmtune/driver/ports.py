@@ -52,6 +52,10 @@ class StudyFiles(Protocol):
         """Tell slots that no more work comes, or take that back."""
         ...
 
+    def announce_idle(self, classes: frozenset[str]) -> None:
+        """Tell idle slots of these classes, and of no others, to leave."""
+        ...
+
     def commands(self) -> Sequence[Command]:
         """Return the commands that wait, oldest first."""
         ...
@@ -93,6 +97,9 @@ class NoFiles:
         """Publish nothing."""
 
     def announce_end(self, *, finished: bool) -> None:
+        """Announce nothing."""
+
+    def announce_idle(self, classes: frozenset[str]) -> None:
         """Announce nothing."""
 
     def commands(self) -> Sequence[Command]:

@@ -12,12 +12,16 @@ SETUP_FAILED_EXIT_CODE = 78
 """What a slot ends with when a line of ``[env]`` fails, before any attempt is claimed."""
 
 
-def setup_lines(setup: Sequence[str]) -> list[str]:
-    """Return the user's setup lines so that a failing one ends the slot and says which it was."""
+def setup_lines(setup: Sequence[str], *, outlives_worker: bool = True) -> list[str]:
+    """Return the user's setup lines so that a failing one ends the slot and says which it was.
+
+    ``outlives_worker`` is for a shell that waits for the worker; without it, the worker is to take
+    the shell's place, and signals end the slot during its setup too.
+    """
     lines = [
         # Slurm sends its signals to the batch shell too. It must outlive the worker, which saves
         # its state meanwhile; a handler that does nothing makes bash wait for it.
-        "trap : TERM INT USR1 USR2",
+        *(["trap : TERM INT USR1 USR2"] if outlives_worker else []),
         # From 22.05 to 23.02 srun does not take this over from sbatch.
         '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
         "export PYTHONUNBUFFERED=1",
@@ -30,6 +34,15 @@ def setup_lines(setup: Sequence[str]) -> list[str]:
         lines.extend(setup)
         lines.append("trap - ERR")
     return lines
+
+
+def enter_line(study_dir: str) -> str:
+    """Return the line that leaves the user's folder for the study's.
+
+    ``python -m`` imports from where it starts: a ``json.py`` of the user would come before the
+    standard library.
+    """
+    return f"cd -- {shlex.quote(study_dir)} || exit {SETUP_FAILED_EXIT_CODE}"
 
 
 def warning_signal(signal: str, time_limit_seconds: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from slurmtune.errors import SpecError
@@ -10,6 +11,8 @@ from slurmtune.slurm.duration import parse_time
 
 _FORMAT = "%P|%a|%l|%D|%c|%m|%G|%f|%N"
 _FIELDS = 9
+_OUT_OF_ORDER = ("down", "fail", "error", "unknown")
+"""Beginnings of states; a ``*`` after them says that the node does not respond."""
 _GPU = re.compile(r"gpu(?::([A-Za-z][^:(,]*))?:(\d+)")
 
 
@@ -43,6 +46,18 @@ class NodeGroup:
 def command() -> list[str]:
     """Return the command that lists every kind of node in every partition."""
     return ["sinfo", "-a", "-h", "-e", "-o", _FORMAT]
+
+
+def states_command(nodes: Iterable[str]) -> list[str]:
+    """Return the command that tells how these nodes are."""
+    listed = ",".join(sorted(set(nodes)))
+    return ["sinfo", "-a", "-h", "-N", "-n", listed, "-o", "%N|%T"]
+
+
+def parse_down(text: str) -> frozenset[str]:
+    """Return the nodes that are out of order, from the answer to `states_command`."""
+    rows = (line.strip().partition("|") for line in text.splitlines())
+    return frozenset(node for node, _, state in rows if state.lower().startswith(_OUT_OF_ORDER))
 
 
 def parse(text: str) -> list[NodeGroup]:

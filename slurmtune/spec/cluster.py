@@ -1,7 +1,7 @@
 """Where a study would run, seen from outside: what Slurm says before, and ending what is left.
 
 Like `launching` a part of the composition root: it knows the concrete backends. Nothing here
-belongs to a driver; `check`, `init` and `stop` use it.
+belongs to a driver; `check`, `init`, `stop` and a launch on another backend than before use it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slurmtune.backends.base import ArraySpec, Backend
+from slurmtune.backends.base import ArraySpec, Backend, SlotState, SlotStatus
+from slurmtune.core.events import ArrayRefused, Event, SlotEnded
+from slurmtune.core.fleet import ArrayRecord
 from slurmtune.core.request import ResourceRequest
 from slurmtune.core.study import Study
+from slurmtune.core.trial import Outcome
 from slurmtune.driver.clock import SystemClock
+from slurmtune.errors import BackendError, BackendUnavailableError, StudyStateError
 from slurmtune.slurm.advice import NO_ANSWER, NO_SLURM, Advice, Facts
 from slurmtune.slurm.limits import ClusterConfig
 from slurmtune.spec.load import LoadedSpec
-from slurmtune.store import fs
+from slurmtune.store import fs, sealed
 from slurmtune.store.layout import StudyLayout
 
 __all__ = [
@@ -32,11 +36,19 @@ __all__ = [
     "facts",
     "is_here",
     "scripts",
+    "settle_elsewhere",
     "survey",
 ]
 
 _TOKEN = "st-00000000-1-1"  # noqa: S105 - the name of an array that is never submitted
 _LOCAL_PATIENCE_SECONDS = 10.0
+_FIND_PATIENCE_SECONDS = 20.0
+"""Slurm's "there is none" is believed when it says so twice, some 12 s apart."""
+_POLL_PATIENCE_SECONDS = 75.0
+"""Without accounting a slot that nobody knows any more is given up after a minute."""
+_LOOK_SECONDS = 2.0
+_LOCAL = "local"
+_SLURM = "slurm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,26 +168,153 @@ def cancel_slots(layout: StudyLayout, study: Study) -> None:
         StudyStateError: others may write into the directory, and so choose what is ended.
     """
     fs.check_private(layout.root)
-    arrays = study.fleet.live_arrays
-    # The local backend's name of a job is the token itself.
-    is_local = any(array.job == token for token, array in arrays.items())
-    backend = _backend(layout, is_local=is_local)
-    for token, array in arrays.items():
-        request = ResourceRequest(name=array.resource_class)
-        spec = ArraySpec(token=token, request=request, size=array.size, manifest_sha256="")
-        if array.job:
-            backend.adopt(spec, array.job)
+    before = _last_backend(layout) or _SLURM
+    backends: dict[str, Backend] = {}
+    for token, array in study.fleet.live_arrays.items():
+        name = _backend_of(layout, array) or before
+        if name not in backends:
+            backends[name] = _backend(layout, name)
+        backend = backends[name]
+        # An array whose submission is not recorded: Slurm finds it by its name.
+        job = array.job or (backend.find(token) if name == _LOCAL else None)
+        if job:
+            backend.adopt(_spec(array), job)
         backend.cancel(token)
-    if is_local:
-        _see_off(backend)
-    backend.close()
+    if _LOCAL in backends:
+        _see_off(backends[_LOCAL])
+    for backend in backends.values():
+        backend.close()
 
 
-def _backend(layout: StudyLayout, *, is_local: bool) -> Backend:
-    if is_local:
+def settle_elsewhere(
+    layout: StudyLayout, study: Study, name: str, *, local: bool
+) -> Sequence[Event]:
+    """Return what became of the arrays of the backend that is not launched on now.
+
+    Args:
+        layout: Of the study; nothing is written there.
+        study: As its journal tells it.
+        name: Of the study, for messages.
+        local: Whether it is launched on this machine now, else on Slurm.
+
+    Raises:
+        StudyStateError: some of their slots live, or may.
+    """
+    here, there = (_LOCAL, _SLURM) if local else (_SLURM, _LOCAL)
+    live = study.fleet.live_arrays.values()
+    found = {array.token: _backend_of(layout, array) for array in live}
+    if None in found.values():
+        # Only Slurm may have an array that left no trace here.
+        before = _SLURM if local and _last_backend(layout) == _SLURM else here
+        found = {token: backend or before for token, backend in found.items()}
+    arrays = [array for array in live if found[array.token] == there]
+    if not arrays:
+        return ()
+    where = "slots on this machine" if there == _LOCAL else "jobs on Slurm"
+    refusal = f"the study {name} still has {where}; end them first with  slurmtune stop {name}"
+    if there == _SLURM and not is_here():
+        raise StudyStateError(f"{refusal}  where Slurm is: {NO_SLURM}")
+    backend = _backend(layout, there, slots=0)
+    try:
+        events = _last_events(backend, arrays)
+    except BackendError as error:
+        raise StudyStateError(f"{refusal}  ({error})") from error
+    finally:
+        backend.close()
+    if events is None:
+        raise StudyStateError(refusal)
+    return events
+
+
+def _last_events(backend: Backend, arrays: Sequence[ArrayRecord]) -> list[Event] | None:
+    """Return how the arrays ended; None when some slot has not."""
+    clock = SystemClock()
+    events: list[Event] = []
+    missing = set()
+    for array in arrays:
+        job = array.job or _found(backend, array.token, clock)
+        if job is None:
+            message = f"{backend.name} has no such array"
+            events.append(ArrayRefused(time=clock.now(), token=array.token, message=message))
+            continue
+        backend.adopt(_spec(array), job)
+        missing |= {(array.token, task) for task in range(array.size) if task not in array.ended}
+    deadline = clock.now() + _POLL_PATIENCE_SECONDS
+    while missing:
+        for status in backend.poll():
+            key = (status.token, status.index)
+            if status.state is SlotState.ENDED:
+                if key in missing:
+                    events.append(_slot_ended(status, clock.now()))
+                missing.discard(key)
+            elif key in missing and _is_known(status):
+                return None
+        if missing:
+            if clock.now() >= deadline:
+                return None
+            clock.wait(_LOOK_SECONDS)
+    return events
+
+
+def _is_known(status: SlotStatus) -> bool:
+    """Tell whether the backend says that the slot is there, not only that it never saw its end."""
+    return status.state is SlotState.RUNNING or bool(status.reason)
+
+
+def _slot_ended(status: SlotStatus, now: float) -> SlotEnded:
+    return SlotEnded(
+        time=now,
+        token=status.token,
+        index=status.index,
+        outcome=status.outcome or Outcome.LOST,
+        reason=status.reason,
+        node=status.node,
+    )
+
+
+def _found(backend: Backend, token: str, clock: SystemClock) -> str | None:
+    """Return the job of an array whose submission is not recorded; None: there is none.
+
+    Raises:
+        BackendUnavailableError: no clear answer.
+    """
+    deadline = clock.now() + _FIND_PATIENCE_SECONDS
+    while True:
+        try:
+            return backend.find(token)
+        except BackendUnavailableError:
+            if clock.now() >= deadline:
+                raise
+        clock.wait(_LOOK_SECONDS)
+
+
+def _spec(array: ArrayRecord) -> ArraySpec:
+    request = ResourceRequest(name=array.resource_class)
+    return ArraySpec(token=array.token, request=request, size=array.size, manifest_sha256="")
+
+
+def _backend_of(layout: StudyLayout, array: ArrayRecord) -> str | None:
+    """Return where the array was submitted; None when it may not have been."""
+    if array.job:
+        # The local backend's name of a job is the token itself.
+        return _LOCAL if array.job == array.token else _SLURM
+    return _LOCAL if _backend(layout, _LOCAL).find(array.token) else None
+
+
+def _last_backend(layout: StudyLayout) -> str | None:
+    """Return where the study ran when its overview was last written; None when not known."""
+    try:
+        name = sealed.unseal(fs.read_file(layout.status)).get("backend")
+    except (OSError, ValueError):
+        return None
+    return name if name in (_LOCAL, _SLURM) else None
+
+
+def _backend(layout: StudyLayout, name: str, *, slots: int = 1) -> Backend:
+    if name == _LOCAL:
         from slurmtune.backends.local import LocalBackend
 
-        return LocalBackend(layout, slots=1)
+        return LocalBackend(layout, slots=slots)
     from slurmtune.backends.slurm import SlurmBackend
 
     return SlurmBackend(layout.root, layout, [sys.executable], clock=SystemClock())

@@ -12,7 +12,13 @@ from slurmtune.spec.secret import hidden, is_secret, without_secrets
 # Whole tables, and single keys, that decide neither what is tried nor how it is judged.
 # [run] too: a study that was paused by a wrong command must be able to go on with the right one.
 _FREE_TABLES = ("run", "env", "slurm", "retry", "stop", "report", "checkpoint")
-_FREE_KEYS = ("study.description", "study.tags", "search.parallel", "fidelity.unit_time")
+_FREE_KEYS = (
+    "study.description",
+    "study.tags",
+    "study.group",
+    "search.parallel",
+    "fidelity.unit_time",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slurmtune import __version__
-from slurmtune.core.events import Limits
+from slurmtune.core.events import Event, Limits
 from slurmtune.core.study import Study
 from slurmtune.driver.clock import SystemClock
 from slurmtune.driver.files import DirectoryFiles
@@ -108,7 +108,7 @@ def prepare(
     Raises:
         SpecError: the spec cannot run, or changes what an existing study is about.
         DriverBusyError: another driver is alive.
-        StudyStateError: the directory cannot be used.
+        StudyStateError: the directory cannot be used, or slots of another backend live.
         OSError: it cannot be written.
     """
     spec = loaded.spec
@@ -124,6 +124,7 @@ def prepare(
     sampler = build.build_sampler(spec, build.build_space(spec), trials)
     identity, changes, is_new = _identify(layout, loaded, core)
     study = _study_of(layout, identity)
+    settled = () if is_new else _settle_elsewhere(layout, identity, spec.study.name, local=local)
     for name in requests:
         fs.make_dir(layout.offers(name))
     opened = open_study(layout, study, clock, takeover=options.takeover)
@@ -133,8 +134,13 @@ def prepare(
         )
         fs.publish_file(layout.spec, loaded.text.encode())
     parallel = _parallel(spec, options)
+    if spec.study.group or any(change.path == "study.group" for change in changes):
+        layout.show_to_group(spec.study.group)
     files = DirectoryFiles(
-        layout, manifest_base=_manifest_base(loaded, layout, identity), mine=opened.lease
+        layout,
+        manifest_base=_manifest_base(loaded, layout, identity),
+        mine=opened.lease,
+        group=spec.study.group,
     )
     driver = Driver(
         study=study,
@@ -162,6 +168,7 @@ def prepare(
         files=files,
         observer=observer or NoObserver(),
         opened_time=opened.first_time or 0.0,
+        settled=settled,
     )
     return Session(
         driver=driver,
@@ -188,6 +195,17 @@ def read_study(layout: StudyLayout) -> Study:
     study = _study_of(layout, identity)
     replay(study, history(layout))
     return study
+
+
+def _settle_elsewhere(
+    layout: StudyLayout, identity: Mapping[str, Any], name: str, *, local: bool
+) -> Sequence[Event]:
+    """Return what became of slots of another backend; see `cluster.settle_elsewhere`."""
+    from slurmtune.spec.cluster import settle_elsewhere
+
+    study = _study_of(layout, identity)
+    replay(study, history(layout))
+    return settle_elsewhere(layout, study, name, local=local)
 
 
 def _study_of(layout: StudyLayout, identity: Mapping[str, Any]) -> Study:
@@ -234,7 +252,7 @@ def _identify(
     if identity is not None:
         changes = _changes(layout, identity, loaded.spec)
         _refuse_changes(loaded.spec, changes)
-        return identity, changes, False
+        return {**identity, "overrides": list(loaded.overrides)}, changes, False
     layout.create()
     fs.check_private(layout.root)
     _ignore_in_git(os.path.dirname(layout.root))
@@ -245,6 +263,7 @@ def _identify(
         "name": loaded.spec.study.name,
         "slurmtune": __version__,
         "sha256": loaded.sha256,
+        "overrides": list(loaded.overrides),
         "core": dict(core),
         "spec": effective(loaded.spec),
     }
@@ -296,7 +315,9 @@ def _backend(
     if options.local_slots is not None:
         from slurmtune.backends.local import LocalBackend
 
-        return LocalBackend(layout, slots=options.local_slots, gpus=options.gpus)
+        return LocalBackend(
+            layout, slots=options.local_slots, gpus=options.gpus, workdir=_workdir(loaded)
+        )
     from slurmtune.backends.slurm import SlurmBackend
 
     return SlurmBackend(

@@ -47,6 +47,8 @@ class LoadedSpec:
     path: str
     base_dir: str
     """Absolute folder of the spec; its relative paths begin here."""
+    overrides: tuple[str, ...] = ()
+    """As they were given, ``KEY=VALUE``; those of ``env`` are left out, as they may hold secrets."""
 
 
 def load_spec(path: str, overrides: Sequence[str] = (), *, launching: bool = False) -> LoadedSpec:
@@ -63,7 +65,8 @@ def load_spec(path: str, overrides: Sequence[str] = (), *, launching: bool = Fal
     defaults, problems = _default_trees()
     main, own = _read_tree(path, path)
     loaded, more = _assemble(main, own, defaults, overrides, base_dir)
-    return _finish(loaded, [*problems, *more], path, base_dir, launching=launching)
+    finished = _finish(loaded, [*problems, *more], path, base_dir, launching=launching)
+    return replace(finished, overrides=_without_env(overrides))
 
 
 def loads_spec(
@@ -81,7 +84,8 @@ def loads_spec(
     """
     main, own = _decoded_tree(text.encode("utf-8", errors="surrogatepass"), name)
     loaded, problems = _assemble(main, own, [], overrides, base_dir)
-    return _finish(loaded, problems, name, os.path.abspath(base_dir), launching=launching)
+    finished = _finish(loaded, problems, name, os.path.abspath(base_dir), launching=launching)
+    return replace(finished, overrides=_without_env(overrides))
 
 
 def sha256_of(spec: Spec) -> str:
@@ -90,6 +94,12 @@ def sha256_of(spec: Spec) -> str:
         effective(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_env(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides that may be shown."""
+    keys = (text.partition("=")[0].partition(".")[0].strip().strip("\"'") for text in overrides)
+    return tuple(text for text, key in zip(overrides, keys, strict=True) if key != "env")
 
 
 def _finish(

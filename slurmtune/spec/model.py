@@ -36,6 +36,8 @@ class StudyTable(Table):
     """Same spec and same seed: same configs."""
     tags: f.TextList = ()
     """For people."""
+    group: f.Boolean = False
+    """The members of your group may look: `status` and `best` work for them."""
 
 
 class RunTable(Table):

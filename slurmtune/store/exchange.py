@@ -406,6 +406,7 @@ def _ended(attempt: str, record: frame.Record, now: float) -> Event:
         exit_code=None if record.get("exit_code") is None else _integer(record, "exit_code"),
         cause=cause[:_MAX_CAUSE_CHARS] if isinstance(cause, str) else "",
         tail=_short_tail(tail),
+        gave_up=record.get("gave_up") is True,
     )
 
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Tuple
 
 from slurmtune.core import ids
 from slurmtune.store import fs
 from slurmtune.store.offer import offer_name
 
+PRIVATE_FOLDER, SHOWN_FOLDER = 0o700, 0o750
+PRIVATE_FILE, SHOWN_FILE = 0o600, 0o640
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -52,6 +55,25 @@ class StudyLayout:
         self._offers = os.path.join(root, "offers")
         self._arrays = os.path.join(root, "arrays")
         self._trials = os.path.join(root, "trials")
+
+    def idle_file(self, resource_class: str) -> str:
+        """Return the path of the request to idle slots of a class: leave, others need the room."""
+        return os.path.join(self.control, f"idle.{_safe(resource_class)}")
+
+    @property
+    def shown(self) -> Tuple[str, ...]:
+        """The files that members of the group may read when the study is shown to them."""
+        return (self.study, self.status, self.lease)
+
+    def show_to_group(self, is_shown: bool) -> None:
+        """Let the members of the group look at `shown`, and at nothing else; or take that back."""
+        for folder in (self.root, self.journal):
+            os.chmod(folder, SHOWN_FOLDER if is_shown else PRIVATE_FOLDER)
+        for path in self.shown:
+            try:
+                os.chmod(path, SHOWN_FILE if is_shown else PRIVATE_FILE)
+            except FileNotFoundError:
+                pass  # not written yet
 
     def create(self) -> None:
         """Make the folders of a study, with mode 0700; those that are there are left alone."""

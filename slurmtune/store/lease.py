@@ -14,7 +14,7 @@ import uuid
 from dataclasses import asdict, dataclass, fields, replace
 
 from slurmtune.store import fs
-from slurmtune.store.layout import StudyLayout
+from slurmtune.store.layout import PRIVATE_FILE, StudyLayout
 
 BEAT_SECONDS = 10.0
 """How often the driver writes it."""
@@ -69,9 +69,9 @@ _LATEST = 4_102_444_800.0
 _NAMES = tuple(field.name for field in fields(Lease))
 
 
-def write(layout: StudyLayout, lease: Lease) -> None:
+def write(layout: StudyLayout, lease: Lease, mode: int = PRIVATE_FILE) -> None:
     """Publish the lease."""
-    fs.publish_file(layout.lease, json.dumps(asdict(lease)).encode())
+    fs.publish_file(layout.lease, json.dumps(asdict(lease)).encode(), mode)
 
 
 def read(layout: StudyLayout) -> Lease | None:

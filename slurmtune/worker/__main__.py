@@ -66,7 +66,8 @@ def _identity(token: str, index: int) -> SlotIdentity:
         position=index,
         restart=int(restart) if restart.isdigit() else 0,
         job=f"{array}_{task}" if array and task else str(os.getpid()),
-        host=os.uname().nodename,
+        # Slurm's name of the node, if there is one: that is what can be left out.
+        host=os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
         pid=os.getpid(),
     )
 

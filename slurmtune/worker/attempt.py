@@ -607,6 +607,7 @@ class Attempt:
             cause=why,
             tail=fitting(tail, length=cause.RECORDED_LINE_LENGTH, total=40_000, from_end=True),
             seconds=round(seconds, 3),
+            gave_up=self._gave_up is not None,
         )
         self._log.finish(_LOG_PATIENCE_SECONDS)
         return AttemptResult(outcome, seconds)

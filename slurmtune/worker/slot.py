@@ -137,8 +137,9 @@ class Slot:
             if search.look_again:
                 continue
             if now >= next_finished_look:
-                if self._is_study_finished():
-                    return EXIT_DONE, "the study is finished"
+                why = self._why_leave()
+                if why:
+                    return EXIT_DONE, why
                 next_finished_look = now + _FINISHED_LOOK_SECONDS
             idle = now - idle_since
             if idle >= linger:
@@ -251,12 +252,18 @@ class Slot:
         seconds = sorted(self._durations.get(rung, ()))
         return seconds[len(seconds) // 2] if seconds else 0.0
 
-    def _is_study_finished(self) -> bool:
+    def _why_leave(self) -> str:
+        """Return why an idle slot should leave before its patience ends; empty: it should not."""
         try:
             names = fs.list_dir(self._layout.control)
         except FileNotFoundError:
-            return False
-        return os.path.basename(self._layout.finished) in names
+            return ""
+        if os.path.basename(self._layout.finished) in names:
+            return "the study is finished"
+        idle_file = self._layout.idle_file(self._manifest["class"])
+        if os.path.basename(idle_file) in names:
+            return "other work needs the room"
+        return ""
 
 
 class _SlotLog:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -209,7 +210,9 @@ class TestRunning:
         backend = LocalBackend(layout, slots=1, python="/no/such/python")
         backend.submit(an_array())
 
-        assert ended(backend)[0].reason == "exit code 127"
+        reason = ended(backend)[0].reason
+        assert reason.startswith("exit code 127: ")
+        assert "/no/such/python" in reason
         assert b"/no/such/python" in fs.read_file(layout.slot_output("tok-1", 0))
 
     def test_no_more_than_so_many_run_at_once(self, layout: StudyLayout, make: Make) -> None:
@@ -237,7 +240,33 @@ class TestRunning:
         ended(backend)
 
         assert environment(layout)["FROM_SETUP"] == "a b"
-        assert environment(layout)["PWD"] == "/"
+
+    def test_setup_lines_run_in_the_users_folder_and_the_worker_does_not(
+        self, layout: StudyLayout, make: Make, tmp_path: Path
+    ) -> None:
+        """``-m`` would import modules from there."""
+        (tmp_path / "mine").mkdir()
+        does(layout, "exit 0")
+        backend = make(workdir=str(tmp_path / "mine"))
+        backend.submit(an_array(setup=('export WAS_IN="$PWD"',)))
+
+        ended(backend)
+
+        assert environment(layout)["WAS_IN"] == str(tmp_path / "mine")
+        assert environment(layout)["PWD"] == layout.root
+
+    def test_a_setup_line_that_fails_ends_the_slot_and_is_named(
+        self, layout: StudyLayout, make: Make
+    ) -> None:
+        does(layout, "exit 0")
+        backend = make()
+        backend.submit(an_array(setup=("false",)))
+
+        status = ended(backend)[0]
+
+        assert status.outcome is Outcome.FAILED
+        assert status.reason == "exit code 78: slurmtune: this setup line failed: false"
+        assert not os.path.exists(os.path.join(layout.root, "args.0"))
 
     def test_what_a_dead_slot_leaves_behind_is_killed(
         self, layout: StudyLayout, make: Make
@@ -377,6 +406,35 @@ class TestExactlyOnce:
         assert found[0].job == pid
         assert environment(layout, 0)["CUDA_VISIBLE_DEVICES"] == "3"
         assert environment(layout, 1)["CUDA_VISIBLE_DEVICES"] == "4"
+
+    def test_a_slot_that_still_waits_starts_with_the_digest_that_was_submitted(
+        self, layout: StudyLayout, make: Make
+    ) -> None:
+        """A driver that finds the array in its journal does not know the digest."""
+        does(layout, WAIT)
+        make().submit(an_array())
+
+        second = make()
+        second.adopt(replace(an_array(), manifest_sha256=""), "tok-1")
+        second.poll()
+        environment(layout)
+
+        with open(os.path.join(layout.root, "args.0")) as file:
+            assert SHA in file.read().splitlines()
+
+    def test_a_slot_whose_digest_is_lost_is_not_started(
+        self, layout: StudyLayout, make: Make
+    ) -> None:
+        make().submit(an_array())
+        with open(os.path.join(layout.array("tok-1"), "local.json"), "w") as file:
+            file.write("no record")
+
+        second = make()
+        second.adopt(replace(an_array(), manifest_sha256=""), "tok-1")
+
+        assert [(s.state, s.outcome) for s in second.poll()] == [
+            (SlotState.ENDED, Outcome.CANCELLED)
+        ]
 
     @pytest.mark.parametrize(
         ("farewell", "outcome"), [(True, Outcome.SUCCEEDED), (False, Outcome.LOST)]

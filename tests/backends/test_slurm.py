@@ -197,6 +197,29 @@ class TestTracking:
         assert len(backend.poll()) == 3
 
 
+class TestFailedNodes:
+    """A slot that Slurm requeued says nothing of why; its node does."""
+
+    @pytest.mark.parametrize(
+        ("answer", "node"),
+        [
+            (CommandResult(0, "node0|down*\nnode0|down*\n", ""), "node0"),
+            (CommandResult(0, "node0|mixed\n", ""), ""),
+            (DOWN, ""),
+        ],
+    )
+    def test_the_node_is_looked_at_when_a_slot_waits_again(
+        self, backend: Any, slurm: Script, answer: CommandResult, node: str
+    ) -> None:
+        slurm.squeue(*(row(i, "RUNNING", node=f"node{i}") for i in range(3)))
+        backend.poll()
+        slurm.answers["sinfo"] = answer
+        slurm.squeue(row(0, "PENDING", "BeginTime"), row(1, "RUNNING"), row(2, "RUNNING"))
+        assert [one.failed_node for one in backend.poll()] == [node, "", ""]
+        assert [one.failed_node for one in backend.poll()] == [node, "", ""]
+        assert slurm.count("sinfo") == 1
+
+
 class TestFailedSlots:
     """Slurm says FAILED; the slot's log may say why."""
 
@@ -559,6 +582,13 @@ class TestScript:
             "srun --nodes=1 --ntasks=1 --unbuffered /usr/bin/python3 -m slurmtune.worker "
             f"{tmp_path}/study {TOKEN} {'ab' * 32}"
         )
+
+    def test_the_worker_starts_in_the_study_where_no_file_shadows_a_module(
+        self, make: Any, tmp_path: Path
+    ) -> None:
+        lines = make().script(spec(request=request(setup=("true",)))).splitlines()
+        enter = lines.index(f"cd -- {tmp_path}/study || exit 78")
+        assert lines.index("true") < enter < len(lines) - 1
 
     def test_the_working_directory_can_be_set(self, make: Any) -> None:
         assert "--chdir=/scratch/me" in directives(make(workdir="/scratch/me").script(spec()))

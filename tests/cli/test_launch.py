@@ -155,7 +155,7 @@ def test_one_ctrl_c_leaves_the_slots_and_stop_ends_them(
     run: Any, toy: Any, tmp_path: Path, start_process: Any, finish_process: Any
 ) -> None:
     folder = toy(tmp_path / "toy", train=SLOW)
-    process = start_process("launch", "--local=1", cwd=folder)
+    process = start_process("launch", "--local=1", "-s", "study.tags=[]", cwd=folder)
     wait_until_it_runs(process, folder)
     process.send_signal(signal.SIGTERM)
     ended = finish_process(process)
@@ -164,14 +164,15 @@ def test_one_ctrl_c_leaves_the_slots_and_stop_ends_them(
     assert ended.out.endswith(
         "Stopped watching. 1 slot stays on this machine and will finish by itself;\n"
         "promotions wait for the driver.\n"
-        "  continue   slurmtune launch spec.toml --local=1\n"
+        "  continue   slurmtune launch spec.toml -s 'study.tags=[]' --local=1\n"
         "  cancel     slurmtune stop toy\n"
     )
     assert "driver left" in run("status", cwd=folder).out
     assert run("stop").code == 2
     stopped = run("stop", "--yes")
     assert stopped.out == (
-        "toy: cancelled its jobs. 0 results kept.   continue: slurmtune launch spec.toml --local\n"
+        "toy: cancelled its jobs. 0 results kept.   "
+        "continue: slurmtune launch spec.toml -s 'study.tags=[]' --local\n"
     )
 
 

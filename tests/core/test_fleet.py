@@ -102,3 +102,11 @@ def test_it_remembers_how_a_slot_ended():
 
     assert not fleet.is_live("st-1-1-1.0.0")
     assert fleet.outcome("st-1-1-1.0.0") is Outcome.SUCCEEDED
+
+
+def test_slots_of_a_class_without_work_hold_no_room():
+    """After a change of the spec, or between two rungs that ask for different things."""
+    fleet = fleet_of(4)
+
+    assert fleet.shortfall({"c1": Demand(4, 0)}, 4, reuse=True) == {"c1": 4}
+    assert fleet.shortfall({"c0": Demand(0, 1), "c1": Demand(4, 0)}, 4, reuse=True) == {"c1": 3}

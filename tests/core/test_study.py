@@ -471,6 +471,22 @@ def test_a_node_that_fails_twice_is_left_out_for_a_day():
     assert rig.study.nodes.excluded(100.0 + 24 * 3600) == ()
 
 
+def test_a_node_that_failed_under_a_slot_that_slurm_requeued_counts():
+    """Such a slot does not end, so the end of its attempt tells of the node."""
+    rig = Rig(capacity=1, retry_node_fail=5)
+    rig.feed(ArrayIntended(time=0, token="st-1-1-1", resource_class="c0", size=1))
+    rig.open()
+    for name in ("t00000.r0.a1", "t00000.r0.a2"):
+        rig.start(name)
+        rig.feed(
+            AttemptEnded(
+                time=1.0, attempt=name, seq=None, outcome=Outcome.NODE_FAILED, seconds=1.0
+            )
+        )
+
+    assert rig.study.nodes.excluded(2.0) == ("n",)
+
+
 def test_slots_that_could_not_begin_count_against_a_node_until_the_next_launch():
     """The user may have mended the spec: then no node was to blame."""
     rig = Rig(capacity=1)
@@ -527,6 +543,25 @@ def test_a_program_that_reports_nothing_pauses_the_study_at_once():
 
     assert rig.study.halt_text == "reported no 'loss'"
     assert rig.others == [Finish(reason="paused")]
+
+
+def test_a_program_that_gives_up_is_no_error():
+    rig = Rig(capacity=1, trials=9, retry_crash=5, max_failed_trials=1)
+    for trial in range(5):
+        rig.start(f"t0000{trial}.r0.a1")
+        rig.end(
+            f"t0000{trial}.r0.a1",
+            Outcome.FAILED,
+            exit_code=0,
+            cause="infeasible config",
+            gave_up=True,
+        )
+
+    assert rig.study.halt == ""
+    assert rig.study.failed_trials == 0
+    assert rig.state(0) is TrialState.FAILED
+    assert len(rig.study.trials[0].attempts) == 1
+    assert rig.study.recent_failures == []
 
 
 def test_too_many_failures_pause_the_study():

@@ -7,6 +7,7 @@ operation below its folder, and every call of the backend, goes wrong once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from errno import EIO, ESTALE
 from functools import cache
 from typing import Any
 
@@ -167,6 +168,30 @@ def test_the_second_driver_may_die_too(rig: Any, part: int) -> None:
         return [*study.faults(reference), *study.lost_work(reference)]
 
     assert rig.sweep(faults, again, twice) == {}
+
+
+def test_what_only_a_second_driver_does_may_go_wrong(rig: Any) -> None:
+    """Operations, by name, that a study without accidents never makes."""
+    reference, operations = undisturbed()
+    known = {operation.name for operation in operations}
+    bad: dict[str, list[str]] = {}
+    for first in deaths(operations)[::4]:
+        again = second_life(rig, first)
+        faults = []
+        for at, operation in enumerate(again):
+            if operation.name not in known:
+                known.add(operation.name)
+                faults += [Fault(at=at, kind=Kind.DIE)]
+                faults += [Fault(at=at, kind=Kind.FAIL, error=e) for e in (EIO, ESTALE)]
+
+        def twice(study: CrashStudy, second: Fault, first: Fault = first) -> list[str]:
+            with study:
+                study.live(first, second)
+            return [*study.faults(reference), *study.lost_work(reference)]
+
+        bad |= rig.sweep(faults, again, twice)
+    assert bad == {}
+    assert "read runs/crash/study.json" in known
 
 
 # ------------------------------------------------------------------ an array twice

@@ -998,3 +998,65 @@ def test_every_study_ends_on_every_cluster_and_can_be_replayed(
     again = rig.empty_study()
     replay(again, rig.stored_records())
     assert snapshot(again) == snapshot(rig.study)
+
+
+# ------------------------------------------------------------------ classes that ask for different things
+
+
+class IdleFiles(NoFiles):
+    """Remembers who was told to leave."""
+
+    def __init__(self) -> None:
+        self.told: list[frozenset[str]] = []
+
+    def announce_idle(self, classes: frozenset[str]) -> None:
+        self.told.append(classes)
+
+
+def test_slots_of_one_rung_do_not_keep_the_next_one_waiting() -> None:
+    """Rung 1 asks for more: its slots are submitted although those of rung 0 still live."""
+    limits = {"rung_classes": ("c0", "c1"), "gpus": {"c0": 1, "c1": 2}}
+    requests = {"c0": ResourceRequest(name="c0", gpus=1), "c1": ResourceRequest(name="c1", gpus=2)}
+    files = IdleFiles()
+    rig = StudyRig(
+        trials=9,
+        slots=4,
+        levels=(1, 3),
+        limits=limits,
+        model={"linger_seconds": 3600.0},
+        most_hours=8.0,
+        requests=requests,
+    )
+    driver = rig.new_driver(files=files)
+
+    rig.launch(driver)
+
+    assert {array.resource_class for array in rig.study.fleet.arrays.values()} == {"c0", "c1"}
+    assert frozenset({"c0"}) in files.told
+    assert rig.study.rungs[1].done == rig.study.rungs[0].promoted
+
+
+def test_a_new_class_of_the_spec_does_not_wait_for_slots_of_the_old_one() -> None:
+    """The partition was changed while nothing had started: the old slots are cancelled."""
+    rig = StudyRig(
+        trials=3, slots=2, levels=(1, 3), model={"queue_wait": Constant(1e6)}, most_hours=400.0
+    )
+    driver = rig.new_driver()
+    driver.open(rig.limits, "x")
+    driver.tick()
+    rig.clock.wait(60.0)
+    driver.tick()
+    (old,) = rig.study.fleet.live_arrays
+    rig.cluster.restart_driver()
+    again = rig.new_driver()
+    again.settings = dataclasses.replace(
+        again.settings, requests={"c9": ResourceRequest(name="c9")}
+    )
+    again.open(dataclasses.replace(rig.limits, rung_classes=("c9",)), "y")
+    for _ in range(4):
+        again.tick()
+        rig.clock.wait(60.0)
+
+    classes = {array.resource_class for array in again.study.fleet.live_arrays.values()}
+    assert classes == {"c9"}
+    assert old not in again.study.fleet.live_arrays

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from slurmtune.driver.files import DirectoryFiles
+from slurmtune.store import lease
+from slurmtune.store.layout import StudyLayout
 from slurmtune.testing.live_study import LiveStudy
 
 pytestmark = pytest.mark.slow
@@ -119,3 +122,45 @@ def test_a_study_of_another_user_is_refused(make_study: Any) -> None:
     done = live.run("--local=1")
     assert done.code == 3, done.text
     assert "belongs to another user (uid 65534)" in done.err
+
+
+def test_a_study_may_be_shown_to_the_group(tmp_path: Path) -> None:
+    study = LiveStudy(tmp_path / "here", SPEC, {"train.py": PROGRAM, "in.txt": "{q}"})
+    study.launch("-s", "study.group=true").wait()
+
+    open_to_group = {
+        os.path.relpath(path, study.layout.root)
+        for path in _every_path(str(study.layout.root))
+        if os.lstat(path).st_mode & 0o070
+    }
+
+    assert open_to_group == {".", "journal", "study.json", "status.json", "journal/lease.json"}
+
+
+def test_a_group_may_look_and_nothing_else(tmp_path: Path) -> None:
+    """With study.group, status and best can be read by its members; values and commands cannot."""
+    layout = StudyLayout(str(tmp_path / "study"))
+    layout.create()
+    lease.write(layout, lease.Lease.of_this_process())
+    layout.show_to_group(True)
+    files = DirectoryFiles(
+        layout, manifest_base={}, mine=lease.Lease.of_this_process(), group=True
+    )
+    files.publish_overview({"time": 1.0})
+    files.beat(2.0)
+
+    shown = {path for path in _every_path(layout.root) if os.lstat(path).st_mode & 0o070}
+
+    assert shown == {layout.root, layout.journal, layout.status, layout.lease}
+    assert not any(os.lstat(path).st_mode & 0o027 for path in shown)
+    layout.show_to_group(False)
+    assert not any(os.lstat(path).st_mode & 0o077 for path in _every_path(layout.root))
+
+
+def _every_path(root: str) -> list[str]:
+    inner = [
+        os.path.join(folder, name)
+        for folder, folders, files in os.walk(root)
+        for name in folders + files
+    ]
+    return [root, *inner]

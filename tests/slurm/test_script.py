@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slurmtune.slurm.script import setup_lines, warning_signal, worker_command
+from slurmtune.slurm.script import enter_line, setup_lines, warning_signal, worker_command
 
 
 def command(**changes: Any) -> Any:
@@ -63,6 +65,16 @@ def test_a_setup_line_that_fails_ends_the_slot_and_is_named() -> None:
 def test_the_worker_may_fail_without_that_message() -> None:
     done = run([*setup_lines(["export A=1"]), "echo $A; false"])
     assert (done.stdout, done.stderr, done.returncode) == ("1\n", "", 1)
+
+
+def test_files_of_the_user_do_not_shadow_the_standard_library(tmp_path: Path) -> None:
+    mine, study = tmp_path / "mine", tmp_path / "a 'study'"
+    mine.mkdir()
+    study.mkdir()
+    (mine / "json.py").write_text("raise SystemExit('shadowed')")
+    lines = [*setup_lines([f"cd {mine}"]), enter_line(str(study)), f"{sys.executable} -m json"]
+    assert "shadowed" not in run([*lines[:-1], lines[-1] + " --help"]).stderr
+    assert run([*lines[:-1], "pwd"]).stdout == f"{study}\n"
 
 
 def test_the_shell_outlives_sigterm_while_it_waits_for_the_worker() -> None:

@@ -406,9 +406,10 @@ def test_a_node_fails_and_slurm_requeues_the_slot(stage: Stage) -> None:
     )
     stage.switch_off("node1")
     told = finished(driver, live, trials=2)
-    (lost,) = ended(live, Outcome.PREEMPTED)
+    (lost,) = ended(live, Outcome.NODE_FAILED)
     assert_resumed(live, [lost])
-    assert f"was pre-empted on {lost.host}; repeated from {lost.saved}" in told
+    assert lost.cause == "node1 failed, and Slurm requeued its slot"
+    assert f"lost its node on node1; repeated from {lost.saved}" in told
     assert len(arrays(live)) == 1
     stage.wait(lambda: stage.queue() == [], what="every slot left, also the requeued one")
 

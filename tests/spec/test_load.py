@@ -53,6 +53,11 @@ def test_small_specs_load_without_a_word(name: str) -> None:
     assert load_spec(str(DATA / f"{name}.toml")).problems == ()
 
 
+def test_overrides_are_kept_without_those_that_may_hold_secrets() -> None:
+    given = ["study.name=b", "env.vars.TOKEN=x", 'env={setup=["true"]}', "search.trials=9"]
+    assert loads_spec(SMALL, given).overrides == ("study.name=b", "search.trials=9")
+
+
 def test_reference_loads_with_notes_only() -> None:
     loaded = load_spec(str(DATA / "reference.toml"))
     assert {problem.severity for problem in loaded.problems} == {Severity.NOTE}
@@ -68,7 +73,7 @@ def test_reference_holds_every_key_of_every_table() -> None:
         for t in tables
         for k, f in type(getattr(spec, t)).model_fields.items()
     }
-    assert keys - given == {"run.function", "search.variant"}
+    assert keys - given == {"run.function", "search.variant", "study.group"}
 
 
 def test_first_hyperparameters_of_the_reference() -> None:

@@ -57,6 +57,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "exit_code": st.none() | st.integers(-255, 255),
     "cause": names,
     "tail": st.lists(names, max_size=4).map(tuple),
+    "gave_up": st.booleans(),
     "limit": names,
     "token": names,
     "resource_class": names,

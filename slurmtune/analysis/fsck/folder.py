@@ -23,6 +23,7 @@ MOST_FILES = 100_000
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
 _TRASH = re.compile(r"\.trash-(.+)-[0-9a-f]{32}")
+_GROUP_LOOKS = stat.S_IRGRP | stat.S_IXGRP
 _OPEN = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -115,6 +116,9 @@ def _is_ours(subject: Subject, path: str, entry: os.stat_result) -> bool:
 
 def _mode(subject: Subject, path: str, entry: os.stat_result, owner: int) -> Iterator[Finding]:
     mode = stat.S_IMODE(entry.st_mode)
+    layout = subject.layout
+    if path in {layout.root, layout.journal, *layout.shown}:
+        mode &= ~_GROUP_LOOKS  # study.group
     if stat.S_ISLNK(entry.st_mode):
         words = "a symbolic link: nothing follows it, and slurmtune makes none"
         yield subject.finding(Severity.ERROR, "link", path, words)
