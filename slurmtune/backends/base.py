@@ -177,7 +177,3 @@ class Exchange(Protocol):
     def read(self, now: float) -> Sequence[Event]:
         """Return what workers wrote since the last call: started, reported, saved, ended."""
         ...
-
-    def drop_checkpoint(self, trial: int, name: str) -> None:
-        """Delete a checkpoint; it may be gone already."""
-        ...

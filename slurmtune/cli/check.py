@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
 _SHOWN = 8
 """Hyperparameters that are shown without ``--all``."""
 _DRAWS = 3
-_CONSTRAINT_DRAWS = 2000
+_FEW = 0.01
+"""Below this share of configs that keep the constraints, most draws are wasted."""
 _VALUES_WIDTH, _DRAW_WIDTH = 26, 9
 _LABEL = 9
 
@@ -217,6 +217,8 @@ def _existing(loaded: LoadedSpec) -> tuple[str, Sequence[Change], bool]:
 
 def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list[str]:
     """Return what only the whole plan shows."""
+    from slurmtune.spec import whole
+
     spec = loaded.spec
     found = []
     most = _total(row.most_gpu_hours for row in plan)
@@ -226,10 +228,10 @@ def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list
             f"stop.gpu_hours = {limit:g} is below the most this can use, {most:.0f}: "
             "it may end early"
         )
-    share = _constraint_share(space)
-    if share < 0.01:
+    share = whole.share_kept(space)
+    if share < _FEW:
         words = "none" if share == 0 else f"only {100 * share:.1f} %"
-        found.append(f"{words} of {_CONSTRAINT_DRAWS} random configs keep the constraints")
+        found.append(f"{words} of {whole.DRAWS} random configs keep the constraints")
     if not spec.slurm.time and not spec.slurm.time_per_unit and "slurm.time" not in loaded.given:
         found.append("slurm.time is not given: each slot asks for 1 h")
     dotted = [name for name in spec.space if not name.replace("_", "").isalnum()]
@@ -240,28 +242,17 @@ def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list
     return found
 
 
-def _constraint_share(space: Space) -> float:
-    if not space.constraints:
-        return 1.0
-    draws = _points(space, 0, _CONSTRAINT_DRAWS)
-    return sum(space.keeps_constraints(space.decode(point)) for point in draws) / _CONSTRAINT_DRAWS
-
-
-def _points(space: Space, seed: int, number: int) -> list[list[float]]:
-    # Only examples for the eye: the real draws come from the sampler, which would need numpy.
-    source = random.Random(seed)  # noqa: S311
-    return [[source.random() for _ in range(space.dimension)] for _ in range(number)]
-
-
 def _draws(checked: Checked) -> list[Mapping[str, Any]]:
     """Return three configs such as the study will try; for a grid the first three."""
+    from slurmtune.spec.whole import DRAWS, points
+
     space = checked.space
     if checked.loaded.spec.search.sampler == "grid":
         try:
             return list(islice(space.grid(), _DRAWS))
         except ValueError:
             return []
-    draws = map(space.decode, _points(space, checked.loaded.spec.study.seed, _CONSTRAINT_DRAWS))
+    draws = map(space.decode, points(space, checked.loaded.spec.study.seed, DRAWS))
     return list(islice((c for c in draws if space.keeps_constraints(c)), _DRAWS))
 
 

@@ -54,14 +54,6 @@ class StopAttempt(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropCheckpoint(Action):
-    """Delete this checkpoint: nothing can need it any more."""
-
-    trial: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Finish(Action):
     """The study has nothing left to do; slots may leave and the driver may end."""
 

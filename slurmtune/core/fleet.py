@@ -143,7 +143,9 @@ class Fleet:
         live: dict[str, int] = {}
         for array in self._live.values():
             live[array.resource_class] = live.get(array.resource_class, 0) + array.live
-        room = parallel - sum(min(count, sum(demand.get(name, ()))) for name, count in live.items())
+        room = parallel - sum(
+            min(count, sum(demand.get(name, ()))) for name, count in live.items()
+        )
         missing: dict[str, int] = {}
         for name in sorted(demand):
             mine = [a for a in self._live.values() if a.resource_class == name]

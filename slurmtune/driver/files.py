@@ -28,9 +28,7 @@ class DirectoryFiles:
         prefix = "idle."
         # What an earlier driver announced counts until this one has looked for itself.
         self._idle = frozenset(
-            name[len(prefix) :]
-            for name in fs.list_dir(layout.control)
-            if name.startswith(prefix)
+            name[len(prefix) :] for name in fs.list_dir(layout.control) if name.startswith(prefix)
         )
         self._mode = SHOWN_FILE if group else PRIVATE_FILE
 

@@ -24,7 +24,6 @@ from slurmtune.backends.base import (
 )
 from slurmtune.core.actions import (
     Action,
-    DropCheckpoint,
     Finish,
     Offer,
     Propose,
@@ -378,8 +377,6 @@ class Driver:
                         self._feed([OfferWithdrawn(time=self.clock.now(), attempt=attempt)])
                 case StopAttempt(attempt=attempt):
                     self.exchange.request_stop(attempt)
-                case DropCheckpoint(trial=trial, name=name):
-                    self.exchange.drop_checkpoint(trial, name)
                 case Propose(trial=trial):
                     self._feed([self._propose(trial)])
                 case Finish():

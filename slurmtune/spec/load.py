@@ -25,6 +25,7 @@ from slurmtune.spec.source import (
     parse_override,
 )
 from slurmtune.spec.translate import take_out_unknown, validate, wants_text
+from slurmtune.spec.whole import problems_of_space
 from slurmtune.spec.words import kind
 
 SITE_FILE = "/etc/slurmtune.toml"
@@ -48,7 +49,7 @@ class LoadedSpec:
     base_dir: str
     """Absolute folder of the spec; its relative paths begin here."""
     overrides: tuple[str, ...] = ()
-    """As they were given, ``KEY=VALUE``; those of ``env`` are left out, as they may hold secrets."""
+    """As they were given, ``KEY=VALUE``, without those of ``env``: these may hold secrets."""
 
 
 def load_spec(path: str, overrides: Sequence[str] = (), *, launching: bool = False) -> LoadedSpec:
@@ -170,6 +171,8 @@ def _checked(tree: Tree) -> tuple[Spec, list[Problem]]:
     problems += found
     wrong = frozenset(problem.path for problem in errors_among(problems))
     problems += Checker(tree, spec, names, wrong).problems()
+    if not errors_among(problems):
+        problems += problems_of_space(tree, spec)
     return spec, problems
 
 

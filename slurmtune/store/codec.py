@@ -14,7 +14,6 @@ from typing import Any
 from slurmtune.core import events
 from slurmtune.core.actions import (
     Action,
-    DropCheckpoint,
     Finish,
     Offer,
     Propose,
@@ -104,8 +103,6 @@ def describe_action(action: Action) -> str:
             return f"Withdraw {attempt}"
         case StopAttempt(attempt=attempt):
             return f"StopAttempt {attempt}"
-        case DropCheckpoint(trial=trial, name=name):
-            return f"DropCheckpoint {trial_id(trial)} {name}"
         case Finish(reason=reason):
             return f"Finish {reason}"
         case _:

@@ -179,14 +179,6 @@ class FileExchange:
                     _LOG.warning("the events of %s cannot be read: %s", watched.attempt, error)
         return events
 
-    def drop_checkpoint(self, trial: int, name: str) -> None:
-        """Delete a checkpoint; it may be gone already.
-
-        Raises:
-            OSError: it could not be deleted.
-        """
-        fs.remove_tree(self._layout.checkpoint(trial, name))
-
     def _claims_of_earlier_drivers(self) -> frozenset[str]:
         """Return the attempts that were claimed before this driver published anything.
 

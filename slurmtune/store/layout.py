@@ -8,6 +8,7 @@ Runs in the job: Python 3.8, standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Tuple
@@ -70,10 +71,9 @@ class StudyLayout:
         for folder in (self.root, self.journal):
             os.chmod(folder, SHOWN_FOLDER if is_shown else PRIVATE_FOLDER)
         for path in self.shown:
-            try:
+            # What is not written yet gets its mode when it is.
+            with contextlib.suppress(FileNotFoundError):
                 os.chmod(path, SHOWN_FILE if is_shown else PRIVATE_FILE)
-            except FileNotFoundError:
-                pass  # not written yet
 
     def create(self) -> None:
         """Make the folders of a study, with mode 0700; those that are there are left alone."""

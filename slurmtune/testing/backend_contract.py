@@ -498,14 +498,6 @@ class BackendContract:
         assert watch.of(forgotten) == []
         assert watch.outcomes(other) == [Outcome.SUCCEEDED]
 
-    def test_dropping_a_checkpoint_that_is_gone_is_no_error(self, rig: Rig) -> None:
-        """Actions are carried out again after a crash."""
-        self.offer(rig, 0)
-
-        rig.exchange.drop_checkpoint(0, "2.t00000.r0.a1")
-
-        assert rig.exchange.read(rig.clock.now()) == []
-
     def test_limits_do_not_change(self, rig: Rig) -> None:
         """They are asked for once."""
         limits = rig.backend.limits()

@@ -314,21 +314,7 @@ def test_an_attempt_goes_on_from_its_checkpoint() -> None:
     assert world.one(AttemptStarted).start == 3
     resources = [event.resource for event in world.all(AttemptReported)]
     assert resources == [4, 5]
-
-
-def test_an_attempt_whose_checkpoint_is_gone_starts_from_nothing() -> None:
-    world = bench()
-    world.submit()
-    world.offer()
-    world.run(100.0)
-    world.cluster.exchange.drop_checkpoint(0, "3.t00000.r0.a1")
-    world.events.clear()
-
-    world.offer(attempt="t00000.r1.a1", rung=1, units=5, start=3, checkpoint="3.t00000.r0.a1")
-    world.run(200.0)
-
-    assert world.one(AttemptStarted).start == 0
-    assert world.cluster.folder.checkpoints(0) == ("5.t00000.r1.a1",)
+    assert world.cluster.folder.checkpoints(0) == ("3.t00000.r0.a1", "5.t00000.r1.a1")
 
 
 def test_an_offer_without_end_ends_where_the_model_says() -> None:

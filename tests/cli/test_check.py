@@ -142,8 +142,35 @@ def test_rules_that_nothing_keeps_are_told(run: Any, folder: Path) -> None:
     with (folder / "spec.toml").open("a") as file:
         file.write('[constraints]\nnever = "lr > 1"\n')
 
-    assert "no of 2000 random configs keep" not in run("check", "--offline", cwd=folder).out
-    assert "none of 2000 random configs keep the constraints" in run("check", "--offline").out
+    for command in (["check", "--offline"], ["launch", "--local=1"]):
+        ended = run(*command, cwd=folder)
+        assert ended.code == 2
+        assert "error: none of 2000 random configs keeps this rule" in ended.err
+        assert '21 | never = "lr > 1"\n    |         ^^^^^^^^' in ended.err
+    assert not (folder / "runs").exists()
+
+
+def test_rules_that_few_keep_are_a_warning(run: Any, folder: Path) -> None:
+    with (folder / "spec.toml").open("a") as file:
+        file.write('[constraints]\nseldom = "lr > 0.097"\n')
+
+    ended = run("check", "--offline", cwd=folder)
+
+    assert ended.code == 0
+    assert " % of 2000 random configs keep the constraints" in ended.out
+
+
+def test_a_start_without_effect_has_a_place(run: Any, folder: Path) -> None:
+    with (folder / "spec.toml").open("a") as file:
+        file.write('[[start]]\nkind = "sgd"\nbeta = 0.5\n')
+    space = ["-s", 'space.kind={values=["adam", "sgd"]}']
+    space += ["-s", 'space.beta={uniform=[0.0, 1.0], when={kind="adam"}}']
+
+    ended = run("check", "--offline", *space, cwd=folder)
+
+    assert ended.code == 2
+    assert "error: start point: 'beta' has no effect here: it needs kind is adam" in ended.err
+    assert "spec.toml:20:3 (start[0])" in ended.err
 
 
 def test_what_is_not_available_yet_is_a_note(run: Any, folder: Path) -> None:

@@ -12,7 +12,7 @@ from slurmtune.core.request import ResourceRequest
 from slurmtune.driver.files import DirectoryFiles
 from slurmtune.driver.ports import Command
 from slurmtune.errors import StudyStateError
-from slurmtune.store import control, lease
+from slurmtune.store import control, fs, lease
 from slurmtune.store.layout import StudyLayout
 from slurmtune.store.lease import Lease
 from slurmtune.store.manifest import load_manifest
@@ -126,6 +126,18 @@ def test_a_release_stands_in_the_lease(layout: StudyLayout, files: DirectoryFile
     found = lease.read(layout)
     assert found is not None
     assert found.released
+
+
+def test_idle_classes_are_told_and_the_next_driver_knows(
+    layout: StudyLayout, files: DirectoryFiles, mine: Lease
+) -> None:
+    files.announce_idle(frozenset({"c0", "c1"}))
+    files.announce_idle(frozenset({"c1"}))
+    assert fs.list_dir(layout.control) == ["idle.c1"]
+
+    DirectoryFiles(layout, manifest_base={}, mine=mine).announce_idle(frozenset())
+
+    assert fs.list_dir(layout.control) == []
 
 
 def test_the_end_is_announced_and_taken_back(layout: StudyLayout, files: DirectoryFiles) -> None:

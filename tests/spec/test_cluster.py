@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from slurmtune.backends.base import SlotState
+from slurmtune.backends.base import ArraySpec
 from slurmtune.backends.local import LocalBackend
+from slurmtune.core.events import ArrayIntended, ArraySubmitted
 from slurmtune.core.fleet import ArrayState
+from slurmtune.core.request import ResourceRequest
+from slurmtune.core.trial import Outcome
 from slurmtune.errors import StudyStateError
 from slurmtune.spec.cluster import cancel_slots
 from slurmtune.spec.launching import LaunchOptions, Session, prepare, read_study
@@ -34,7 +37,7 @@ trials = 2
 parallel = 2
 """
 ON_SLURM = LaunchOptions()
-HERE = LaunchOptions(local_slots=1)
+HERE = LaunchOptions(local_slots=2)
 
 Launch = Callable[[LaunchOptions], Session]
 
@@ -129,17 +132,18 @@ def test_an_unrecorded_submission_to_slurm_is_found(
 def test_a_stop_ends_slots_of_both_backends(
     launch: Launch, layout: StudyLayout, slurm: FakeSlurm
 ) -> None:
-    """As a study has them that was moved before this was refused."""
-    launch(HERE)
-    here = read_study(layout)
-    (token,) = here.fleet.live_arrays
-    os.rename(layout.array(token), layout.array(token) + ".aside")
-    cancel_slots(layout, here)
-    assert not slurm.tasks
-    os.rename(layout.array(token) + ".aside", layout.array(token))
-    cancel_slots(layout, here)
-    backend = LocalBackend(layout, slots=1)
-    from slurmtune.spec.cluster import _spec
+    launch(ON_SLURM)
+    study = read_study(layout)
+    array = ArraySpec(
+        token="st-0-9-9", request=ResourceRequest(name="c0"), size=1, manifest_sha256="0" * 64
+    )
+    job = LocalBackend(layout, slots=0).submit(array)
+    study.handle(ArrayIntended(time=0.0, token=array.token, resource_class="c0", size=1))
+    study.handle(ArraySubmitted(time=0.0, token=array.token, job=job))
 
-    backend.adopt(_spec(here.fleet.live_arrays[token]), token)
-    assert {s.state for s in backend.poll()} == {SlotState.ENDED}
+    cancel_slots(layout, study)
+
+    later = LocalBackend(layout, slots=0)
+    later.adopt(array, job)
+    assert [status.outcome for status in later.poll()] == [Outcome.CANCELLED]
+    assert {task["state"] for task in slurm.tasks} == {"CANCELLED"}

@@ -222,7 +222,6 @@ WORDS = {
     actions.Propose(trial=7): "Propose t00007",
     actions.Withdraw(attempt="t00007.r1.a1"): "Withdraw t00007.r1.a1",
     actions.StopAttempt(attempt="t00007.r1.a1"): "StopAttempt t00007.r1.a1",
-    actions.DropCheckpoint(trial=7, name="1.t00007.r0.a1"): "DropCheckpoint t00007 1.t00007.r0.a1",
     actions.Finish(reason="done"): "Finish done",
 }
 

@@ -571,19 +571,6 @@ class TestStopping:
 
         assert fs.list_dir(layout.attempt(ATTEMPT)) == ["stop"]
 
-    def test_a_checkpoint_is_dropped(self, layout: StudyLayout, exchange: FileExchange) -> None:
-        folder = layout.checkpoint(7, "3.t00007.r1.a1")
-        os.makedirs(folder)
-        exchange.drop_checkpoint(7, "3.t00007.r1.a1")
-        exchange.drop_checkpoint(7, "3.t00007.r1.a1")
-
-        assert fs.list_dir(layout.checkpoints(7)) == []
-
-    @pytest.mark.parametrize("name", ["..", "../../../x", ""])
-    def test_nothing_else_is_dropped(self, exchange: FileExchange, name: str) -> None:
-        with pytest.raises(ValueError):
-            exchange.drop_checkpoint(7, name)
-
 
 @pytest.mark.slow
 def test_a_read_touches_only_what_is_live(

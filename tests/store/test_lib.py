@@ -101,7 +101,9 @@ def test_a_program_imports_it_alone_and_without_anything_heavy(layout: StudyLayo
     assert done.stdout.splitlines() == [f"{layout.library}/slurmtune/__init__.py", "[]"]
 
 
-def test_a_program_without_slurmtune_reports_by_a_command(layout: StudyLayout, tmp_path: Path) -> None:
+def test_a_program_without_slurmtune_reports_by_a_command(
+    layout: StudyLayout, tmp_path: Path
+) -> None:
     layout.create()
     library = publish_library(layout)
     metrics = tmp_path / "metrics.jsonl"
@@ -115,7 +117,10 @@ def test_a_program_without_slurmtune_reports_by_a_command(layout: StudyLayout, t
     }
 
     subprocess.run(
-        ["sh", "-c", "slurmtune report epoch=3 loss=0.5"], env=environment, check=True, cwd=tmp_path
+        ["sh", "-c", "slurmtune report epoch=3 loss=0.5"],
+        env=environment,
+        check=True,
+        cwd=tmp_path,
     )
 
     assert json.loads(metrics.read_text()) == {"epoch": 3, "loss": 0.5}

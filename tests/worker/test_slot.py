@@ -486,6 +486,21 @@ def test_slot_lingers_for_an_offer(study: Any) -> None:
     assert "the study is finished" in output
 
 
+def test_idle_slot_makes_room_for_another_class(study: Any) -> None:
+    study.program(REPORT_ONCE, linger_seconds=60)
+    mine, other = study.manifest["class"], "c9"
+    fs.publish_file(study.layout.idle_file(other), b"")
+    slot = study.start_slot()
+    attempt = study.offer()
+    study.wait_for(attempt, "end")
+
+    fs.publish_file(study.layout.idle_file(mine), b"")
+    output, _ = slot.communicate(timeout=10)
+
+    assert slot.returncode == 0
+    assert "other work needs the room" in output
+
+
 def test_slot_without_work_leaves_after_lingering(study: Any) -> None:
     study.publish(linger_seconds=0.3)
 

@@ -162,10 +162,6 @@ class SharedFolder:
         """Return the names of the checkpoints of a trial, in the order they were saved."""
         return tuple(self._checkpoints.get(trial, {}))
 
-    def drop_checkpoint(self, trial: int, name: str) -> None:
-        """Delete a checkpoint; it may be gone already."""
-        self._checkpoints.get(trial, {}).pop(name, None)
-
     def _show_offer(self, offer: Offer) -> None:
         heap = self._visible_offers.setdefault(offer.resource_class, [])
         heapq.heappush(heap, (offer.priority, offer.attempt))
@@ -264,10 +260,6 @@ class SimulatedExchange:
             self._offsets[attempt] = offset + len(records)
             events.extend(record(now) for record in records)
         return events
-
-    def drop_checkpoint(self, trial: int, name: str) -> None:
-        """Delete a checkpoint; it may be gone already."""
-        self._folder.drop_checkpoint(trial, name)
 
     def _notice(self, attempt: str) -> None:
         if attempt in self._offsets:

@@ -292,13 +292,6 @@ class RoughExchange:
         fate.step()
         return seen
 
-    def drop_checkpoint(self, trial: int, name: str) -> None:
-        """Delete a checkpoint."""
-        self._before()
-        self._audit.check_drop(trial, name)
-        self._exchange.drop_checkpoint(trial, name)
-        self._fate.step()
-
     def _before(self) -> None:
         fate = self._fate
         fate.step()
