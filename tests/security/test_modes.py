@@ -126,7 +126,7 @@ def test_a_study_of_another_user_is_refused(make_study: Any) -> None:
 
 def test_a_study_may_be_shown_to_the_group(tmp_path: Path) -> None:
     study = LiveStudy(tmp_path / "here", SPEC, {"train.py": PROGRAM, "in.txt": "{q}"})
-    study.launch("-s", "study.group=true").wait()
+    study.launch("--local=2", "-s", "study.group=true").wait()
 
     open_to_group = {
         os.path.relpath(path, study.layout.root)

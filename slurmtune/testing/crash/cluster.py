@@ -193,7 +193,7 @@ class Cluster:
         for index in range(array.size):
             waits = index == self.waiting_index
             self.slots.append(LocalSlot(self, array, index, copy, waits=waits))
-        return f"job-{array.token}"
+        return array.token
 
     def cancel(self, token: str, indices: Sequence[int] | None) -> None:
         """End slots of an array."""
@@ -240,7 +240,7 @@ class LocalSlots:
         if self._cluster.denials:
             self._cluster.denials -= 1
             return None
-        return f"job-{token}" if token in self._cluster.submissions else None
+        return token if token in self._cluster.submissions else None
 
     def adopt(self, array: ArraySpec, job: str) -> None:
         """Track the slots of an array."""
