@@ -131,7 +131,8 @@ def test_a_study_may_be_shown_to_the_group(tmp_path: Path) -> None:
     open_to_group = {
         os.path.relpath(path, study.layout.root)
         for path in _every_path(str(study.layout.root))
-        if os.lstat(path).st_mode & 0o070
+        # The model is the program's own, in a folder that is closed.
+        if os.lstat(path).st_mode & 0o070 and not path.endswith("/model")
     }
 
     assert open_to_group == {".", "journal", "study.json", "status.json", "journal/lease.json"}
