@@ -179,7 +179,11 @@ def test_best_as_a_whole(run: Any, fake: Any) -> None:
 
 def test_best_shows_what_comes_next_and_how_far_the_best_agree(run: Any, fake: Any) -> None:
     others = [
-        {"trial": "t00058", "values": {"val_loss": 0.2311}, "params": {"lr": 0.0016, "dropout": 0.2}},
+        {
+            "trial": "t00058",
+            "values": {"val_loss": 0.2311},
+            "params": {"lr": 0.0016, "dropout": 0.2},
+        },
         {"trial": "t00012", "values": {"val_loss": 0.2402}, "params": {"lr": 0.0034}},
     ]
     fake.publish(best={**fake.overview["best"], "next": others})
