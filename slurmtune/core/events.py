@@ -38,6 +38,8 @@ class Limits:
     retry_timeout: int = 1
     retry_out_of_memory: int = 1
     retry_crash: int = 0
+    retry_bad_node: int = 2
+    """Failures of a node in a day from which on it is left out; 0: it never is."""
     max_failed_trials: int | None = None
     """With more failed trials than this the study pauses."""
     gpu_hours: float | None = None

@@ -192,6 +192,10 @@ class Study:
             )
         return counts
 
+    def excluded_nodes(self, now: float) -> tuple[str, ...]:
+        """Return the nodes that new slots should not run on at ``now``."""
+        return self.nodes.excluded(now, self.limits.retry_bad_node)
+
     def gpus_of(self, attempt: AttemptRecord) -> int:
         """Return the GPUs of the slot that serves the attempt."""
         return self.limits.gpus.get(parse_class(attempt.resource_class).base, 0)

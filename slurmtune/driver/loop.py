@@ -685,7 +685,7 @@ class Driver:
             return ResourceRequest(name=resource_class)
         if name.longer or name.larger:
             base = derive(base, name, self._longest_seconds(base))
-        excluded = () if self._uses_all_nodes else self.study.nodes.excluded(now)
+        excluded = () if self._uses_all_nodes else self.study.excluded_nodes(now)
         for node in excluded:
             if node not in self._excluded:
                 self.observer.message(f"{node} failed repeatedly: left out for a day")

@@ -305,6 +305,7 @@ def build_limits(
         retry_timeout=spec.retry.timeout,
         retry_out_of_memory=spec.retry.oom,
         retry_crash=spec.retry.crash,
+        retry_bad_node=spec.retry.bad_node,
         # A share of the trials; at least two failures, so that one bad config is no reason.
         max_failed_trials=most if isinstance(most, int) else max(2, int(most * trials)),
         gpu_hours=spec.stop.gpu_hours,

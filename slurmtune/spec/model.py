@@ -250,6 +250,8 @@ class RetryTable(Table):
     timeout: f.CountOrZero = 1
     oom: f.CountOrZero = 1
     crash: f.CountOrZero = 0
+    bad_node: f.CountOrZero = 2
+    """Failures of a node in a day from which on it is left out for a day; 0: it never is."""
     max_failed: f.ShareOrCount = 0.2
     """Failed trials before the study is paused: a count, or a part of those started."""
 

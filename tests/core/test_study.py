@@ -467,8 +467,8 @@ def test_a_node_that_fails_twice_is_left_out_for_a_day():
             )
         )
 
-    assert rig.study.nodes.excluded(200.0) == ("n3",)
-    assert rig.study.nodes.excluded(100.0 + 24 * 3600) == ()
+    assert rig.study.excluded_nodes(200.0) == ("n3",)
+    assert rig.study.excluded_nodes(100.0 + 24 * 3600) == ()
 
 
 def test_a_node_that_failed_under_a_slot_that_slurm_requeued_counts():
@@ -484,7 +484,7 @@ def test_a_node_that_failed_under_a_slot_that_slurm_requeued_counts():
             )
         )
 
-    assert rig.study.nodes.excluded(2.0) == ("n",)
+    assert rig.study.excluded_nodes(2.0) == ("n",)
 
 
 def test_slots_that_could_not_begin_count_against_a_node_until_the_next_launch():
@@ -495,11 +495,11 @@ def test_slots_that_could_not_begin_count_against_a_node_until_the_next_launch()
         rig.feed(
             SlotEnded(time=1.0, token="st-1-1-1", index=index, outcome=Outcome.FAILED, node="n3")
         )
-    assert rig.study.nodes.excluded(2.0) == ("n3",)
+    assert rig.study.excluded_nodes(2.0) == ("n3",)
 
     rig.open()
 
-    assert rig.study.nodes.excluded(2.0) == ()
+    assert rig.study.excluded_nodes(2.0) == ()
 
 
 def test_an_attempt_whose_slot_is_gone_needs_no_slot():
@@ -515,6 +515,20 @@ def test_an_attempt_whose_slot_is_gone_needs_no_slot():
     assert rig.study.demand() == {"c0": Demand(0, 0)}
 
 
+@pytest.mark.parametrize(("bad_node", "excluded"), [(0, ()), (1, ("n1", "n3")), (3, ())])
+def test_how_many_failures_exclude_a_node_is_up_to_the_spec(bad_node, excluded):
+    rig = Rig(capacity=1, retry_bad_node=bad_node)
+    rig.feed(ArrayIntended(time=0, token="st-1-1-1", resource_class="c0", size=4))
+    for index, node in enumerate(["n3", "n1", "n3"]):
+        rig.feed(
+            SlotEnded(
+                time=1.0, token="st-1-1-1", index=index, outcome=Outcome.NODE_FAILED, node=node
+            )
+        )
+
+    assert rig.study.excluded_nodes(2.0) == excluded
+
+
 def test_a_slot_that_served_and_then_failed_says_nothing_of_its_node():
     rig = Rig(capacity=1)
     rig.feed(ArrayIntended(time=0, token="st-1-1-1", resource_class="c0", size=2))
@@ -522,7 +536,7 @@ def test_a_slot_that_served_and_then_failed_says_nothing_of_its_node():
     for _ in range(2):
         rig.feed(SlotEnded(time=1.0, token="st-1-1-1", index=0, outcome=Outcome.FAILED, node="n3"))
 
-    assert rig.study.nodes.excluded(2.0) == ()
+    assert rig.study.excluded_nodes(2.0) == ()
 
 
 def test_three_failures_before_any_success_pause_the_study():

@@ -73,7 +73,7 @@ def test_reference_holds_every_key_of_every_table() -> None:
         for t in tables
         for k, f in type(getattr(spec, t)).model_fields.items()
     }
-    assert keys - given == {"run.function", "search.variant", "study.group"}
+    assert keys - given == {"run.function", "search.variant", "study.group", "retry.bad_node"}
 
 
 def test_first_hyperparameters_of_the_reference() -> None:
