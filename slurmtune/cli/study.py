@@ -110,11 +110,12 @@ def read_study(layout: StudyLayout) -> Study:
     """Return the whole study, replayed from its journal."""
     from slurmtune.spec import launching
 
-    study = launching.read_study(layout)
+    # The overview first: a driver at work writes its journal before it.
     try:
         told = (record.read_overview(layout) or {}).get("trials", {}).get("started", 0)
     except StudyStateError:
         told = 0
+    study = launching.read_study(layout)
     if told > len(study.trials):
         output.warn(
             f"{layout.journal} tells of {text.plural(len(study.trials), 'trial')}, and there were "

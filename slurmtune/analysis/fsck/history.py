@@ -104,15 +104,16 @@ def check_replay(
     layout: StudyLayout, read_study: Callable[[], Study]
 ) -> tuple[Study | None, list[Finding]]:
     """Replay the journal, which checks every decision; return the study and what was found."""
+    # The overview first: a driver at work writes its journal before it.
+    try:
+        told = int((read_overview(layout) or {}).get("trials", {}).get("started", 0))
+    except (SlurmtuneError, OSError, ValueError, TypeError, AttributeError):
+        told = 0
     try:
         study = read_study()
     except (SlurmtuneError, OSError) as error:
         words = f"the journal cannot be replayed: {error}. {_ADVICE}"
         return None, [_error("replay", "journal", words)]
-    try:
-        told = int((read_overview(layout) or {}).get("trials", {}).get("started", 0))
-    except (SlurmtuneError, OSError, ValueError, TypeError, AttributeError):
-        told = 0
     if told <= len(study.trials):
         return study, []
     words = (
