@@ -606,6 +606,9 @@ class Driver:
         outcome = self.study.fleet.outcome(attempt.slot) or Outcome.LOST
         if outcome in {Outcome.SUCCEEDED, Outcome.FAILED}:
             outcome = Outcome.LOST
+        elif outcome is Outcome.CANCELLED:
+            # Its job was cancelled, not the trial: a slot that can still speak says the same.
+            outcome = Outcome.PREEMPTED
         return outcome, f"its slot {key.token}[{key.task}] is gone ({outcome.value})"
 
     def _hear_nothing(self, error: BackendUnavailableError) -> None:

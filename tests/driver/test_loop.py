@@ -1060,3 +1060,23 @@ def test_a_new_class_of_the_spec_does_not_wait_for_slots_of_the_old_one() -> Non
     classes = {array.resource_class for array in again.study.fleet.live_arrays.values()}
     assert classes == {"c9"}
     assert old not in again.study.fleet.live_arrays
+
+
+def test_an_attempt_whose_job_was_cancelled_is_repeated_and_its_trial_not_given_up() -> None:
+    """A slot that is killed at once cannot say that it was told to leave; it means the same."""
+    rig = StudyRig(trials=3, slots=2, levels=(10, 30), model={"grace_seconds": 0.0})
+    driver = rig.new_driver()
+    driver.open(rig.limits, "x")
+    for _ in range(3):
+        driver.tick()
+        rig.clock.wait(5.0)
+    (running,) = (a for a in rig.study.live.values() if a.trial == 0)
+    assert running.state is AttemptState.RUNNING
+    token, index, _ = running.slot.rsplit(".", 2)
+    rig.cluster.backend.cancel(token, [int(index)])
+
+    assert driver.run() == "done"
+
+    assert running.outcome is Outcome.PREEMPTED
+    assert TrialState.STOPPED not in {trial.state for trial in rig.study.trials}
+    assert None not in rig.study.trials[0].values.values()
