@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from slurmtune.store import fs
 from slurmtune.store.layout import PRIVATE_FILE, StudyLayout
 
-BEAT_SECONDS = 10.0
-"""How often the driver writes it."""
 PATIENCE_SECONDS = 60.0
 """A lease from another machine that does not change for so long belongs to a dead driver."""
 
