@@ -51,7 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "driver",
         "errors",
     },
-    "analysis": {"core", "space", "store", "errors"},
+    # Decisions are recomputed as a driver does.
+    "analysis": {"core", "space", "store", "driver.recovery", "errors"},
     "testing": {
         "core",
         "space",

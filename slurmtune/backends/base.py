@@ -166,6 +166,14 @@ class Exchange(Protocol):
         """Ask the running attempt to save and leave."""
         ...
 
+    def drop_checkpoints(self, trial: int, names: Sequence[str]) -> None:
+        """Remove these checkpoints of the trial; what is gone already is no error.
+
+        Raises:
+            OSError: some could not be removed.
+        """
+        ...
+
     def watch(self, attempt: str, *, offered: bool) -> None:
         """Read this attempt from now on; ``offered``: no slot is known to have claimed it."""
         ...

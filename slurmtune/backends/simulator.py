@@ -202,6 +202,10 @@ class SimulatedCluster:
         """Tell slots that no more work comes, so that idle ones leave; or take that back."""
         self.folder.announce_end(finished=finished)
 
+    def announce_settled(self, attempts: Sequence[str]) -> None:
+        """Tell programs that wait for more: what follows from these ends is on offer."""
+        self.folder.announce_settled(attempts)
+
     def preempt(self, token: str, index: int) -> None:
         """Take the machine away from a running slot, as a pre-emption does."""
         self._queue.slots(token)[index].preempt()

@@ -22,6 +22,7 @@ from slurmtune.cli import (
     launch,
     logs,
     output,
+    replay,
     report,
     schema,
     show,
@@ -82,7 +83,7 @@ def _global(
 
 for _module in (init, check, launch, status, trials, show, best, logs, stop, report):
     _module.register(app)
-for _module in (fsck, explain, schema, version):
+for _module in (explain, replay, fsck, schema, version):
     _module.register(app)
 
 

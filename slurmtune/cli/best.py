@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from slurmtune.cli import output, study, summary, text
+from slurmtune.cli import output, show, study, summary, text
 from slurmtune.cli.options import JsonOption, StudyArgument
+from slurmtune.core.ids import parse_trial_id
 from slurmtune.errors import StudyNotFoundError
 from slurmtune.store.layout import StudyLayout
 
@@ -40,13 +41,16 @@ def best(
     if found is None:
         raise StudyNotFoundError(_nothing_yet(overview, layout))
     if json:
-        output.say_json({**found, "study": overview["study"], "dir": layout.root})
+        more = _lineage(layout, found["trial"])
+        output.say_json({**found, **more, "study": overview["study"], "dir": layout.root})
     elif args:
         words = shlex.join(arguments(layout, found["params"]))
         # A program gets the values as they are.
         output.say_exactly(output.plain(words) if study.is_watched() else words)
     else:
         output.say(summary.best_text(overview, layout))
+        for line in _schedule(layout, found["trial"]):
+            output.say(line)
         _warn_of_lower_rung(overview)
 
 
@@ -57,6 +61,30 @@ def arguments(layout: StudyLayout, config: dict[str, Any]) -> list[str]:
     style = study.identity(layout).get("spec", {}).get("run", {}).get("args", "gnu")
     style = style if style in {"gnu", "hydra"} else "gnu"
     return build_argv([""], shell=False, args=style, config=config, context={})[1:]
+
+
+def _schedule(layout: StudyLayout, trial: str) -> list[str]:
+    """Return the configs that the best training went through; none when it had only one."""
+    if not _may_have_heirs(layout):
+        return []
+    whole = study.read_study(layout)
+    number = parse_trial_id(trial)
+    if whole.trials[number].source is None:
+        return []
+    return ["", *show.schedule(whole, number, study.resource_word(layout))]
+
+
+def _lineage(layout: StudyLayout, trial: str) -> dict[str, Any]:
+    if not _may_have_heirs(layout):
+        return {}
+    return {"lineage": show.lineage_data(study.read_study(layout), parse_trial_id(trial))}
+
+
+def _may_have_heirs(layout: StudyLayout) -> bool:
+    """Tell whether trials may continue others: only then is the journal worth replaying."""
+    search = study.identity(layout)["spec"].get("search")
+    name = str(search.get("scheduler", "")) if isinstance(search, dict) else ""
+    return name == "pbt" or ":" in name
 
 
 def _nothing_yet(overview: study.Overview, layout: StudyLayout) -> str:

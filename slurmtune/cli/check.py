@@ -29,9 +29,9 @@ from slurmtune.errors import BackendError, SpecError
 if TYPE_CHECKING:
     from slurmtune.core.request import ResourceRequest
     from slurmtune.space.space import Space
-    from slurmtune.spec.build import PlanRow
     from slurmtune.spec.difference import Change
     from slurmtune.spec.load import LoadedSpec
+    from slurmtune.spec.plan import BracketRow, PlanRow, RaceRow
 
 _SHOWN = 8
 """Hyperparameters that are shown without ``--all``."""
@@ -40,6 +40,10 @@ _FEW = 0.01
 """Below this share of configs that keep the constraints, most draws are wasted."""
 _VALUES_WIDTH, _DRAW_WIDTH = 26, 9
 _LABEL = 9
+_MOST_ROWS = 12
+"""Rungs of the plan that are shown one by one; of more the first few and the last."""
+_MOST_STAGES = 7
+"""The same for the rungs of one bracket, which stand on a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,10 @@ class Checked:
     space: Space
     trials: int
     plan: tuple[PlanRow, ...]
+    brackets: tuple[BracketRow, ...]
+    """For schedulers with rungs."""
+    race: tuple[RaceRow, ...]
+    """For irace."""
     rung_classes: tuple[str, ...]
     requests: Mapping[str, ResourceRequest]
     directory: str
@@ -167,29 +175,35 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
         SpecError: it is wrong; holds every problem.
     """
     from slurmtune.spec import build
+    from slurmtune.spec.custom import read_code
     from slurmtune.spec.load import load_spec
+    from slurmtune.spec.plan import build_brackets, build_plan, build_race
 
     loaded = load_spec(spec, given, launching=launching)
     spec_ = loaded.spec
     space = build.build_space(spec_)
     trials = build.count_trials(spec_, space)
     warnings: list[str] = []
+    code = read_code(spec_.search.scheduler, loaded.base_dir)
+    core = build.core_settings(spec_, trials, code, space)
     try:
-        build.build_study(build.core_settings(spec_, trials))
+        build.build_study(core, code)
         build.build_sampler(spec_, space, trials)
     except SpecError as error:
         # What has no function yet was told as a note; a plan can be made all the same.
         if launching or "not available yet" not in str(error):
             raise
     classes, requests = build.build_requests(spec_)
-    plan = build.build_plan(spec_, trials)
-    directory, changes, is_new = _existing(loaded)
+    plan = build_plan(spec_, trials)
+    directory, changes, is_new = _existing(loaded, core)
     warnings += _warnings(loaded, space, plan)
     return Checked(
         loaded=loaded,
         space=space,
         trials=trials,
         plan=plan,
+        brackets=build_brackets(spec_, trials),
+        race=build_race(spec_, space.dimension),
         rung_classes=classes,
         requests=requests,
         directory=directory,
@@ -199,16 +213,17 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
     )
 
 
-def _existing(loaded: LoadedSpec) -> tuple[str, Sequence[Change], bool]:
+def _existing(loaded: LoadedSpec, core: Mapping[str, Any]) -> tuple[str, Sequence[Change], bool]:
     """Return where the study lives, what differs there, and whether it is new."""
-    from slurmtune.spec.difference import difference, effective
+    from slurmtune.spec.difference import code_difference, difference, effective
     from slurmtune.spec.launching import study_directory
     from slurmtune.store import fs, sealed
 
     directory = study_directory(loaded)
     try:
-        stored = sealed.unseal(fs.read_file(os.path.join(directory, "study.json")))["spec"]
-        return directory, difference(stored, effective(loaded.spec)), False
+        stored = sealed.unseal(fs.read_file(os.path.join(directory, "study.json")))
+        found = difference(stored["spec"], effective(loaded.spec))
+        return directory, [*found, *code_difference(stored["core"], core)], False
     except FileNotFoundError:
         return directory, (), True
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -352,8 +367,21 @@ def _search(checked: Checked) -> str:
     scheduler = [] if search.scheduler == "none" else [search.scheduler]
     first = ", ".join([search.sampler, *scheduler, *goals])
     starts = f", {text.plural(len(spec.start), 'start point')} first" if spec.start else ""
-    amount = f"{text.plural(checked.trials, 'trial')}, {search.parallel} at a time{starts}"
+    amount = f"{_amount(checked)}, {search.parallel} at a time{starts}"
     return f"{'Search':<{_LABEL}}{first}\n{'':<{_LABEL}}{amount}"
+
+
+def _amount(checked: Checked) -> str:
+    """Return how much is tried, in the words of the scheduler."""
+    trials = text.plural(checked.trials, "trial")
+    if checked.race:
+        evaluations = sum(row.budget for row in checked.race)
+        return f"{text.plural(evaluations, 'evaluation')} of at most {trials}"
+    if checked.loaded.spec.search.scheduler == "pbt":
+        [row] = checked.brackets
+        generations = text.plural(len(row.plan.levels), "generation")
+        return f"a population of {row.plan.trials}, {generations}"
+    return trials
 
 
 def _plan(checked: Checked) -> str:
@@ -362,11 +390,12 @@ def _plan(checked: Checked) -> str:
     word = "" if fidelity is None else fidelity.resource
     has_gpus = any(row.gpus for row in plan)
     has_likely = any(row.likely_gpu_hours is not None for row in plan)
+    has_each = bool(word) and all(row.units_each is not None for row in plan)
     columns: list[tuple[str, bool, Any]] = [
         ("rung", len(plan) > 1, lambda row: str(row.rung)),
         (text.many(word), bool(word), lambda row: text.resource(row.resource)),
-        ("trials", True, lambda row: str(row.trials)),
-        (f"{text.many(word)} each", bool(word), lambda row: text.resource(row.units_each)),
+        (_counted(checked), True, lambda row: str(row.trials)),
+        (f"{text.many(word)} each", has_each, lambda row: text.resource(row.units_each)),
         ("in all", bool(word), lambda row: text.resource(row.units_all)),
         ("time limit", True, lambda row: text.time_limit(row.time_limit_seconds)),
         ("GPUs", has_gpus, lambda row: str(row.gpus)),
@@ -376,6 +405,8 @@ def _plan(checked: Checked) -> str:
     shown = [column for column in columns if column[1]]
     rows = [[title for title, _, _ in shown]]
     rows += [[cell(row) for _, _, cell in shown] for row in plan]
+    if len(plan) > _MOST_ROWS:
+        rows[4:-1] = [["..." if index == 0 else "" for index in range(len(shown))]]
     totals = {
         "in all": text.resource(_total(row.units_all for row in plan)),
         "likely": _hours(_total(row.likely_gpu_hours for row in plan)),
@@ -385,6 +416,8 @@ def _plan(checked: Checked) -> str:
         rows.append([totals.get(title, "") for title, _, _ in shown])
         rows[-1][0] = "total"
     lines = [f"{'Plan':<{_LABEL}}{_plan_words(checked)}"]
+    lines += _race(checked)
+    lines += _brackets(checked)
     lines.append(text.table(rows, ">" * len(shown), indent="  "))
     lines += _comparison(checked)
     if has_gpus:
@@ -399,21 +432,99 @@ def _plan(checked: Checked) -> str:
     return "\n".join(lines)
 
 
+def _counted(checked: Checked) -> str:
+    """Return what the counts of the plan are counts of."""
+    return "evaluations" if checked.race else "trials"
+
+
 def _plan_words(checked: Checked) -> str:
+    from slurmtune.spec.rungs import is_own
+
     fidelity = checked.loaded.spec.fidelity
     if fidelity is None:
         return "each trial runs once and ends by itself"
+    scheduler = checked.loaded.spec.search.scheduler
+    word = text.many(fidelity.resource)
+    top = f"{text.resource(fidelity.max)} {word}"
+    if checked.race:
+        return f"races over up to {top}, until the results tell who is best"
+    if scheduler == "pbt":
+        return f"each generation continues the checkpoints of the one before, up to {top}"
+    if scheduler == "median":
+        return f"each trial runs to {top}, unless it is stopped for being below the median"
     if len(checked.plan) == 1:
-        return f"each trial runs to {text.resource(fidelity.max)} {text.many(fidelity.resource)}"
+        return f"each trial runs to {top}"
     how = "continue from their checkpoint" if fidelity.resume else "start again"
+    if is_own(scheduler):
+        return f"if your scheduler promotes 1/{fidelity.eta} of each rung; promoted trials {how}"
+    if scheduler == "pasha":
+        return f"at most, eta {fidelity.eta}; rungs open as needed, promoted trials {how}"
     return f"eta {fidelity.eta}, promoted trials {how}"
+
+
+def _race(checked: Checked) -> list[str]:
+    """Return irace's iterations."""
+    if not checked.race:
+        return []
+    rows = [["iteration", "evaluations", "configs"]]
+    rows += [[str(row.iteration), str(row.budget), str(row.configs)] for row in checked.race]
+    return [text.table(rows, ">>>", indent="  ")]
+
+
+def _brackets(checked: Checked) -> list[str]:
+    """Return the brackets with their costs; of a single one its totals only."""
+    found, fidelity = checked.brackets, checked.loaded.spec.fidelity
+    if not found or fidelity is None:
+        return []
+    resumed = "resumed" if fidelity.resume else "if resumed"
+    if len(found) == 1:
+        [row] = found
+        word = text.many(fidelity.resource)
+        costs = f"{text.resource(row.cost_from_scratch)} {word} from scratch"
+        amount = text.plural(row.evaluations, "evaluation")
+        return [f"  {amount}: {costs}, {text.resource(row.cost_resumed)} {resumed}"]
+    has_times = any(row.times > 1 for row in found)
+    columns: list[tuple[str, bool, Any]] = [
+        ("bracket", True, lambda row: str(row.bracket)),
+        ("times", has_times, lambda row: str(row.times)),
+        (f"trials@{text.many(fidelity.resource)}", True, _stages),
+        ("configs", True, lambda row: str(row.configs)),
+        ("evaluations", True, lambda row: str(row.evaluations)),
+        ("from scratch", True, lambda row: text.resource(row.cost_from_scratch)),
+        (resumed, True, lambda row: text.resource(row.cost_resumed)),
+    ]
+    shown = [column for column in columns if column[1]]
+    rows = [[title for title, _, _ in shown]]
+    rows += [[cell(row) for _, _, cell in shown] for row in found]
+    totals = {
+        "bracket": "total",
+        "configs": str(sum(row.configs for row in found)),
+        "evaluations": str(sum(row.evaluations for row in found)),
+        "from scratch": text.resource(sum(row.cost_from_scratch for row in found)),
+        resumed: text.resource(sum(row.cost_resumed for row in found)),
+    }
+    rows.append([totals.get(title, "") for title, _, _ in shown])
+    align = "".join("<" if "@" in title else ">" for title, _, _ in shown)
+    return [text.table(rows, align, indent="  ")]
+
+
+def _stages(row: BracketRow) -> str:
+    """Return how many trials are trained up to what: ``81@1 27@3 9@9 3@27 1@81``."""
+    stages = [
+        f"{size}@{text.resource(level)}"
+        for size, level in zip(row.plan.sizes, row.plan.levels, strict=True)
+    ]
+    if len(stages) > _MOST_STAGES:
+        stages[3:-1] = ["..."]
+    return " ".join(stages)
 
 
 def _comparison(checked: Checked) -> list[str]:
     """Return what the same trials would cost without early stopping."""
     plan = checked.plan
     total, top = _total(row.units_all for row in plan), plan[-1].resource
-    if len(plan) == 1 or total is None or top is None or not total:
+    is_like = checked.loaded.spec.search.scheduler not in {"pbt", "irace"}
+    if len(plan) == 1 or total is None or top is None or not total or not is_like:
         return []
     word = "" if checked.loaded.spec.fidelity is None else checked.loaded.spec.fidelity.resource
     full = checked.trials * top
@@ -483,7 +594,25 @@ def _data(checked: Checked, found: cluster.Examination | None) -> dict[str, Any]
         ],
         "draws": [dict(draw) for draw in _draws(checked)],
         "plan": [asdict(row) for row in checked.plan],
+        "brackets": [_bracket_data(row) for row in checked.brackets],
+        "race": [asdict(row) for row in checked.race],
         "slurm": None if found is None else found.as_json(),
+    }
+
+
+def _bracket_data(row: BracketRow) -> dict[str, Any]:
+    stages = zip(row.plan.levels, row.plan.sizes, strict=True)
+    return {
+        "bracket": row.bracket,
+        "times": row.times,
+        "rungs": [
+            {"rung": row.first_rung + number, "resource": level, "trials": size}
+            for number, (level, size) in enumerate(stages)
+        ],
+        "configs": row.configs,
+        "evaluations": row.evaluations,
+        "cost_from_scratch": row.cost_from_scratch,
+        "cost_resumed": row.cost_resumed,
     }
 
 

@@ -189,11 +189,13 @@ def _repair(layout: StudyLayout, asked: _Asked) -> list[Mended]:
     from slurmtune.driver.opening import open_study
     from slurmtune.errors import StudyStateError
     from slurmtune.spec import build, launching
+    from slurmtune.spec.custom import stored_code
 
     identity = launching.read_identity(layout)
     if identity is None:
         raise StudyStateError(f"{layout.study} is missing")
-    opened = open_study(layout, build.build_study(identity["core"]), SystemClock())
+    empty = build.build_study(identity["core"], stored_code(layout, identity["core"]))
+    opened = open_study(layout, empty, SystemClock())
     try:
         found = _examine(layout, asked, owned=True)
         mended = list(mend_all(found.findings, opened.journal.check_owner))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from slurmtune.spec.launching import LaunchOptions, Session
 
 _LATEST_CANCEL_SECONDS = 15.0
+_LADDER = 7
+"""Rungs that the first line lists."""
 POLL_VARIABLE = "SLURMTUNE_POLL_SECONDS"
 """Least time between two questions to Slurm, for small clusters of one's own; the default suits
 shared ones."""
@@ -240,7 +242,8 @@ def _first_line(checked: check.Checked) -> str:
     spec = checked.loaded.spec
     scheduler = "" if spec.search.scheduler == "none" else f", {spec.search.scheduler}"
     levels = [row.resource for row in checked.plan if row.resource is not None]
-    ladder = "-".join(text.resource(level) for level in levels)
+    shown = [text.resource(level) for level in levels]
+    ladder = "-".join(shown if len(shown) <= _LADDER else [*shown[:2], "...", shown[-1]])
     word = "" if spec.fidelity is None else f" {ladder} {text.many(spec.fidelity.resource)}"
     verb = "study" if checked.is_new else "continuing"
     trials = text.plural(checked.trials, "trial")

@@ -55,6 +55,8 @@ def show(
         return
     word = str((identity.get("spec", {}).get("fidelity") or {}).get("resource", ""))
     lines = [_headline(whole, trial, word), _config(whole, trial)]
+    if trial.source is not None:
+        lines += ["", *schedule(whole, number, word)]
     if trial.attempts:
         lines += ["", _attempts(whole, trial, word)]
     cause = trial.attempts[-1].cause if trial.attempts else ""
@@ -62,7 +64,8 @@ def show(
         lines.append(text.wrap(text.printable(cause), first="cause   ", rest=" " * 8))
     lines += ["", f"files   {text.short_path(layout.trial(number))}"]
     if trial.checkpoint:
-        lines.append(f"ckpt    {text.short_path(layout.checkpoint(number, trial.checkpoint))}")
+        path = study.checkpoint_path(layout, trial.checkpoint)
+        lines.append(f"ckpt    {text.short_path(path)}")
     asks = identity.get("spec", {}).get("run", {}).get("args") == "none"
     note = "     (asks slurmtune for the values above)" if asks else ""
     lines.append(f"again   {shlex.join(command_of(identity, layout, trial))}{note}")
@@ -98,6 +101,43 @@ def command_of(identity: dict[str, Any], layout: StudyLayout, trial: TrialRecord
     )
 
 
+def schedule(whole: Study, number: int, word: str) -> list[str]:
+    """Return the configs that the training of an heir went through, one line each."""
+    from slurmtune.analysis.lineage import lineage
+
+    stages = lineage(whole, number)
+    rows = [["lineage", "rung", text.many(word) or "resource", "config"]]
+    for stage in stages:
+        told = text.params(stage.config)
+        if stage is not stages[0]:
+            told = "  ".join(
+                f"{change.name} {text.value(change.old)} -> {text.value(change.new)}"
+                for change in stage.changes
+            )
+        span = f"{text.resource(stage.start)} -> {text.resource(stage.end)}"
+        rows.append([trial_id(stage.trial), str(stage.rung), span, told or "as before"])
+    return text.table(rows, "<><<").splitlines()
+
+
+def lineage_data(whole: Study, number: int) -> list[dict[str, Any]]:
+    """Return the configs that the training of a trial went through, oldest first."""
+    from slurmtune.analysis.lineage import lineage
+
+    return [
+        {
+            "trial": trial_id(stage.trial),
+            "rung": stage.rung,
+            "start": stage.start,
+            "end": stage.end,
+            "params": dict(stage.config),
+            "changes": {
+                change.name: {"old": change.old, "new": change.new} for change in stage.changes
+            },
+        }
+        for stage in lineage(whole, number)
+    ]
+
+
 def _headline(whole: Study, trial: TrialRecord, word: str) -> str:
     attempt = trial.last_attempt
     parts = [output.paint(trial_id(trial.number), "accent")]
@@ -119,16 +159,21 @@ def _headline(whole: Study, trial: TrialRecord, word: str) -> str:
 
 def _config(whole: Study, trial: TrialRecord) -> str:
     drawn = f"drawn by {trial.origin} (trial {trial.number} of {whole.limits.trials})"
+    if trial.source is not None:
+        drawn += f", heir of {trial_id(trial.source)}"
     return text.wrap(f"{text.params(trial.config)}    {drawn}", first="", rest="")
 
 
 def _attempts(whole: Study, trial: TrialRecord, word: str) -> str:
+    """Return the table of attempts; where each rung is an evaluation of its own, with the mean."""
     metric = whole.settings.objective.metric
-    rows = [["rung", text.many(word), "job", "node", "waited", "ran", metric, "ended"]]
-    rows += [_attempt_row(whole, trial, attempt) for attempt in trial.attempts]
-    if not word:
-        rows = [[*row[:1], *row[2:]] for row in rows]
-    return text.table(rows, "><<>>><" if not word else ">><<>>><")
+    titles = ["rung", text.many(word), "job", "node", "waited", "ran", metric, "mean", "ended"]
+    rows = [titles, *(_attempt_row(whole, trial, attempt) for attempt in trial.attempts)]
+    hidden = set() if word else {1}
+    hidden |= set() if whole.scheduler.separate_rungs else {7}
+    shown = [[cell for i, cell in enumerate(row) if i not in hidden] for row in rows]
+    sides = "".join(side for i, side in enumerate(">><<>>>><") if i not in hidden)
+    return text.table(shown, sides)
 
 
 def _attempt_row(whole: Study, trial: TrialRecord, attempt: AttemptRecord) -> list[str]:
@@ -144,6 +189,7 @@ def _attempt_row(whole: Study, trial: TrialRecord, attempt: AttemptRecord) -> li
         waited,
         ran,
         text.metric(attempt.value),
+        text.metric(trial.values.get(attempt.rung)),
         _ended(whole, trial, attempt),
     ]
 
@@ -183,6 +229,8 @@ def _data(
         **trials.row(whole, trial),
         "dir": layout.trial(trial.number),
         "command": command_of(identity, layout, trial),
+        "source": None if trial.source is None else trial_id(trial.source),
+        "lineage": lineage_data(whole, trial.number),
         "attempts": [
             {
                 "attempt": attempt.id,

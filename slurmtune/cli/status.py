@@ -234,7 +234,7 @@ def _left(overview: study.Overview) -> list[str]:
 
 
 def _notes(overview: study.Overview) -> list[str]:
-    lines = []
+    lines = [_entry("note", text.printable(words)) for words in overview.get("notes") or ()]
     for failure in overview["failures"]:
         cause = text.printable(failure["cause"] or str(failure["outcome"]))
         happened = HAPPENED.get(Outcome(failure["outcome"] or "FAILED"), "failed")

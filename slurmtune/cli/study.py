@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from slurmtune.analysis import record
 from slurmtune.cli import clock, output, text
+from slurmtune.core.ids import parse_attempt_id
 from slurmtune.errors import StudyNotFoundError, StudyStateError
 from slurmtune.store import fs, lease, sealed
+from slurmtune.store.checkpoint import parse_checkpoint_name
 from slurmtune.store.layout import StudyLayout
 
 if TYPE_CHECKING:
+    from slurmtune.analysis.wording import Wording
     from slurmtune.core.study import Study
 
 Overview = Mapping[str, Any]
@@ -179,6 +182,25 @@ def _spec_of(layout: StudyLayout) -> str:
         pass
     path = os.path.join(folder, "spec.toml")
     return text.short_path(path) if os.path.exists(path) else "SPEC"
+
+
+def resource_word(layout: StudyLayout) -> str:
+    """Return the name of the resource, such as ``epoch``; empty when there is none."""
+    return str((identity(layout)["spec"].get("fidelity") or {}).get("resource", ""))
+
+
+def checkpoint_path(layout: StudyLayout, checkpoint: str) -> str:
+    """Return the folder of a checkpoint; that of an heir may be another trial's."""
+    _, writer = parse_checkpoint_name(checkpoint)
+    return layout.checkpoint(parse_attempt_id(writer).trial, checkpoint)
+
+
+def wording(layout: StudyLayout, whole: Study) -> Wording:
+    """Return how the decisions of the study are told."""
+    from slurmtune.analysis.wording import Wording
+
+    word = resource_word(layout)
+    return Wording(whole.settings.objective, word, text.many(word))
 
 
 def name(layout: StudyLayout) -> str:

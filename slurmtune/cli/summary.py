@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from slurmtune.cli import output, text
-from slurmtune.cli.study import Overview
-from slurmtune.core.ids import parse_trial_id
+from slurmtune.cli.study import Overview, checkpoint_path
 from slurmtune.core.trial import Outcome, TrialState
 from slurmtune.store.layout import StudyLayout
 
@@ -55,8 +54,7 @@ def best_text(overview: Overview, layout: StudyLayout) -> str:
             for value in other["values"].values()
         )
     if best.get("checkpoint"):
-        path = layout.checkpoint(parse_trial_id(best["trial"]), best["checkpoint"])
-        entries["ckpt"] = text.short_path(path)
+        entries["ckpt"] = text.short_path(checkpoint_path(layout, best["checkpoint"]))
     width = max((len(name) for name in entries), default=0)
     lines = [f"{name:<{width}}  {words}" for name, words in entries.items()]
     return "\n".join([best_headline(overview), *(line.rstrip() for line in lines)])

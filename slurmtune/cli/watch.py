@@ -22,12 +22,14 @@ from slurmtune.core.events import (
 from slurmtune.core.ids import trial_id
 from slurmtune.core.request import GROWTH, parse_class
 from slurmtune.core.trial import Outcome, TrialState
+from slurmtune.core.verdict import VerdictKind
 from slurmtune.slurm.reason import never_starts, plain_reason
 
 if TYPE_CHECKING:
     from slurmtune.cli.output import LiveLine
     from slurmtune.core.record import AttemptRecord, TrialRecord
     from slurmtune.core.study import Study
+    from slurmtune.core.verdict import Verdict
     from slurmtune.store.layout import StudyLayout
 
 _STATE_LINE_SECONDS = 600.0
@@ -87,6 +89,9 @@ class Watcher:
                 self._tell(event.time, "the sampler has no further config")
             case SlotEnded(outcome=Outcome.NODE_FAILED):
                 self._tell(event.time, f"a node failed under slot {event.index}: {event.reason}")
+        for verdict in study.verdicts:
+            if verdict.trial is None:
+                self._tell(event.time, _of_rung(verdict))
         if study.halt and study.halt != self._halt and not isinstance(event, LimitReached):
             self._tell(event.time, self._halt_words(study))
         self._halt = study.halt
@@ -113,8 +118,8 @@ class Watcher:
 
     def _opened(self, study: Study) -> None:
         """Know what an earlier driver has told."""
-        self._has_result = bool(study.good_trials)
-        for rung, count in sorted(study.rungs.items()):
+        self._has_result = bool(study.results.good_trials)
+        for rung, count in sorted(study.results.rungs.items()):
             if count.best_loss is not None:
                 self._best, self._best_rung = count.best_loss, rung
 
@@ -270,6 +275,13 @@ def _more_of(trial: TrialRecord, attempt: AttemptRecord) -> str:
     if trial.larger > had.larger:
         return f" with {_TIMES} times the memory"
     return ""
+
+
+def _of_rung(verdict: Verdict) -> str:
+    """Return what was found out about a rung."""
+    if verdict.kind is VerdictKind.RUNG_DROPPED:
+        return f"{verdict.note}; no further trial is sent there (fidelity.guard)"
+    return f"{verdict.note}; with asha, fidelity.guard = true leaves such rungs out"
 
 
 def _what_follows(study: Study, trial: TrialRecord, attempt: AttemptRecord) -> str:

@@ -32,11 +32,13 @@ class Offer(Action):
     end: Resource | None
     """Resource to train up to; None when the program decides by itself."""
     checkpoint: str | None
-    """Name of the checkpoint's folder in the trial's ``checkpoints/``."""
+    """Name of the checkpoint's folder in the ``checkpoints/`` of the trial that the name tells."""
     seed: int
     priority: int
     """Lower is claimed first."""
     resource_class: str
+    holder: str = ""
+    """Slot whose program waits to go on with this trial, as ``TOKEN.INDEX.RESTART``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,14 @@ class StopAttempt(Action):
     """Ask the running attempt to save and leave."""
 
     attempt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropCheckpoints(Action):
+    """Remove these checkpoints, which nobody needs, and answer with `CheckpointsDropped`."""
+
+    trial: int
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,8 @@ class Limits:
     """Resource class by rung; the last one holds for all higher rungs."""
     gpus: Mapping[str, int] = field(default_factory=dict)
     """GPUs of one slot, by resource class."""
+    keep: str = "all"
+    """Checkpoints that stay although nothing needs them: all, none, promoted or best:N."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +145,14 @@ class CheckpointSaved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointsDropped(Event):
+    """The driver removed checkpoints of a trial, as it was asked to."""
+
+    trial: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded(Event):
     """The attempt is over: the worker said so, or its slot is gone."""
 
@@ -159,6 +169,8 @@ class AttemptEnded(Event):
     """Last lines of the program's output."""
     gave_up: bool = False
     """The program itself said that this config cannot work: a result, not an error."""
+    holding: bool = False
+    """The program still lives and waits for more work on its trial."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,13 @@ from typing import Any
 
 from slurmtune.core.ids import trial_id
 from slurmtune.core.record import AttemptRecord, TrialRecord
-from slurmtune.core.study import RungCount, Study
+from slurmtune.core.results import RungCount
+from slurmtune.core.study import Study
 from slurmtune.core.trial import AttemptState
 
 SCHEMA = "slurmtune.status/1"
+_SHOWN = 5
+"""Trials in the ranking of the best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ def overview(study: Study, around: Surroundings) -> dict[str, Any]:
             "total": study.limits.trials,
             "started": len(study.trials),
             "finished": study.final_trials,
-            "good": study.good_trials,
+            "good": study.results.good_trials,
             "failed": study.failed_trials,
         },
         "rungs": _rungs(study, running),
@@ -91,6 +94,7 @@ def overview(study: Study, around: Surroundings) -> dict[str, Any]:
         },
         "best": best(study),
         "eta_seconds": _left_seconds(study, around, len(running)),
+        "notes": [verdict.note for verdict in study.results.doubts],
         "failures": [_failure(attempt) for attempt in study.recent_failures[-3:]],
         "queries": dict(around.queries or {}),
     }
@@ -104,7 +108,7 @@ def state_word(study: Study) -> str:
         return "stopped"
     if not study.finished:
         return "running"
-    return "done" if study.good_trials else "failed"
+    return "done" if study.results.good_trials else "failed"
 
 
 def best(study: Study) -> dict[str, Any] | None:
@@ -112,10 +116,10 @@ def best(study: Study) -> dict[str, Any] | None:
 
     Only results at the same rung are compared; ``next`` holds the few behind it.
     """
-    for rung in sorted(study.rungs, reverse=True):
-        ranking = study.rungs[rung].best
+    for rung in sorted(study.results.rungs, reverse=True):
+        ranking = study.results.rungs[rung].best
         if ranking:
-            first, *others = (study.trials[number] for _, number in ranking)
+            first, *others = (study.trials[number] for _, number in ranking[:_SHOWN])
             return {
                 **_ranked(study, first, rung),
                 "rung": rung,
@@ -140,7 +144,7 @@ def _rungs(study: Study, running: Sequence[AttemptRecord]) -> list[dict[str, Any
     waits = [a for a in study.live.values() if a.state is not AttemptState.RUNNING]
     rows = []
     for rung, level in enumerate(ladder):
-        count = study.rungs.get(rung, RungCount())
+        count = study.results.rungs.get(rung, RungCount())
         trial = None if count.best_trial is None else study.trials[count.best_trial]
         rows.append(
             {

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from slurmtune.core.events import Config, Resource
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
+
+
+class SavedCheckpoint(NamedTuple):
+    """A checkpoint that is known and was not removed."""
+
+    name: str
+    resource: Resource
+    attempt: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +32,8 @@ class AttemptRecord:
     resource_class: str
     priority: int
     queued_time: float
+    holder: str = ""
+    """Slot whose program waits to go on with the trial."""
     state: AttemptState = AttemptState.SUBMITTED
     outcome: Outcome | None = None
     last_seq: int = -1
@@ -64,15 +76,35 @@ class TrialRecord:
     config: Config
     origin: str
     bracket: int
+    source: int | None = None
+    """Trial whose training it continued; None: it began with nothing."""
     state: TrialState = TrialState.WAITING
+    first_rung: int = 0
+    """Rung that its first attempt trains up to."""
     target_rung: int = 0
     """Rung that its newest attempt trains up to."""
     finished_rung: int = -1
     values: dict[int, float | None] = field(default_factory=dict)
-    """The objective by finished rung, as reported; None where the trial failed."""
+    """The objective by finished rung, as reported; None where the trial failed. Where each rung is
+    an evaluation of its own: the mean over the rungs up to this one."""
     attempts: list[AttemptRecord] = field(default_factory=list)
     checkpoint: str | None = None
+    """Name of the newest, also of one that was taken over from `source`."""
     checkpoint_resource: Resource = 0
+    saved: list[SavedCheckpoint] = field(default_factory=list)
+    """Its own checkpoints that were not removed, oldest first."""
+    rung_checkpoints: dict[int, tuple[str, Resource]] = field(default_factory=dict)
+    """Name and resource of the newest checkpoint when a rung was finished."""
+    spare_rungs: set[int] = field(default_factory=set)
+    """Rungs from whose checkpoint nobody will ever go on, as the scheduler knows."""
+    heirs: list[int] = field(default_factory=list)
+    """Trials that go on from a checkpoint of this one."""
+    told: Resource = 0
+    """Largest resource that the scheduler was told a report of."""
+    holder: str = ""
+    """Slot whose program waits to go on with the trial."""
+    seconds: float = 0.0
+    """Time of all attempts that succeeded."""
     retries: dict[Outcome, int] = field(default_factory=dict)
     longer: int = 0
     """How often the time limit of this rung grew."""
@@ -85,3 +117,9 @@ class TrialRecord:
     def last_attempt(self) -> AttemptRecord | None:
         """Its newest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    def forget_checkpoints(self, names: Collection[str]) -> None:
+        """These checkpoints are removed: nothing may start from them any more."""
+        self.saved = [one for one in self.saved if one.name not in names]
+        if self.checkpoint in names:
+            self.checkpoint, self.checkpoint_resource = None, 0

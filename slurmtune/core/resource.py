@@ -166,6 +166,23 @@ def bracket_table(levels: Sequence[Resource], reduction_factor: int) -> tuple[Br
     return tuple(plans)
 
 
+def leading_brackets(
+    plans: Sequence[BracketPlan], brackets: int | None
+) -> tuple[BracketPlan, ...]:
+    """Return the first ``brackets`` of Hyperband's, or all when None.
+
+    Raises:
+        ValueError: there are not so many, or none is wanted.
+    """
+    if brackets is None:
+        return tuple(plans)
+    if not 1 <= brackets <= len(plans):
+        raise ValueError(
+            f"brackets must be between 1 and {len(plans)}, one for each rung, not {brackets}"
+        )
+    return tuple(plans[:brackets])
+
+
 def hyperband_brackets(
     minimum: Resource, maximum: Resource, reduction_factor: int
 ) -> tuple[BracketPlan, ...]:

@@ -4,16 +4,17 @@ Rule 1  `Study.handle` is the only way in. The state is a fold of the events.
 Rule 2  A second delivery of a fact changes nothing: ``seq`` and the states tell.
 Rule 3  At most one `Propose` is open at a time, so a sampler always sees every earlier config.
 Rule 4  Work that was decided (a retry, an offer taken back by a pause) comes before new decisions.
+Rule 5  Whatever the scheduler judges is told as a `Verdict`, with what it saw at that moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from operator import itemgetter
+from dataclasses import dataclass
 
 from slurmtune.core import transitions
 from slurmtune.core.actions import Action, Finish, Offer, Propose, StopAttempt, Withdraw
+from slurmtune.core.collection import Collection, best_count
 from slurmtune.core.events import (
     AttemptClaimed,
     AttemptEnded,
@@ -22,6 +23,7 @@ from slurmtune.core.events import (
     AttemptStarted,
     CapacityChanged,
     CheckpointSaved,
+    CheckpointsDropped,
     ConfigProposed,
     Event,
     LimitReached,
@@ -34,20 +36,21 @@ from slurmtune.core.events import (
     StudyOpened,
 )
 from slurmtune.core.fleet import Demand, Fleet, slot_key
-from slurmtune.core.history import History
 from slurmtune.core.ids import attempt_id, parse_attempt_id, trial_id
 from slurmtune.core.nodes import NodeLedger
 from slurmtune.core.objective import Objective
-from slurmtune.core.ports import Observation, Promote, Scheduler, StartTrial
-from slurmtune.core.record import AttemptRecord, TrialRecord
+from slurmtune.core.ports import Asked, Promote, Scheduler, StartTrial
+from slurmtune.core.record import AttemptRecord, SavedCheckpoint, TrialRecord
 from slurmtune.core.request import ClassName, parse_class
+from slurmtune.core.results import Results
 from slurmtune.core.retry import is_repeated
 from slurmtune.core.seeding import program_seed
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
+from slurmtune.core.verdict import Verdict, VerdictKind
 from slurmtune.errors import TransitionError
 
-_BEST = 5
-"""How many of the best trials of a rung are kept at hand."""
+_SAVED_COPIES = 2
+"""Checkpoints of one attempt that exist at a time: its program removes older ones itself."""
 _FIRST_FAILURES = 3
 """So many failures before any success pause the study: most likely nothing can work."""
 
@@ -60,31 +63,8 @@ class StudySettings:
     objective: Objective
     resume: bool = True
     """Whether promoted trials continue from their checkpoint."""
-
-
-@dataclass(slots=True)
-class RungCount:
-    """Figures of one rung."""
-
-    done: int = 0
-    promoted: int = 0
-    failed: int = 0
-    best: list[tuple[float, int]] = field(default_factory=list)
-    """Loss and trial of the best few, best first; among equals who finished first."""
-
-    @property
-    def best_loss(self) -> float | None:
-        """The lowest loss; None while there is none."""
-        return self.best[0][0] if self.best else None
-
-    @property
-    def best_trial(self) -> int | None:
-        """The trial with the lowest loss."""
-        return self.best[0][1] if self.best else None
-
-    def note(self, loss: float, trial: int) -> None:
-        """A trial finished the rung with this finite loss."""
-        self.best = sorted([*self.best, (loss, trial)], key=itemgetter(0))[:_BEST]
+    guard: bool = False
+    """Whether rungs that say nothing are left out, and not only told."""
 
 
 class Study:
@@ -97,7 +77,7 @@ class Study:
         self.capacity = 0
         self.fleet = Fleet()
         self.nodes = NodeLedger()
-        self.history = History()
+        self.results = Results(settings.objective, scheduler)
         self.trials: list[TrialRecord] = []
         self.live: dict[str, AttemptRecord] = {}
         """Attempts that are on offer or running, in the order of their decision."""
@@ -111,19 +91,16 @@ class Study:
         self.gpu_seconds = 0.0
         self.wasted_gpu_seconds = 0.0
         self.failed_trials = 0
-        self.good_trials = 0
-        """Trials that finished at least one rung with a finite loss."""
-        self.best_loss: float | None = None
-        self.since_best = 0
-        """Trials that finished their first rung since the best loss got better."""
-        self.rungs: dict[int, RungCount] = {}
-        """Figures by rung, kept up to date so that nobody has to count trials."""
         self.final_trials = 0
         self.units_done: Resource = 0
         """Resource trained in all attempts that succeeded, and how long that took."""
         self.unit_seconds = 0.0
         self.recent_failures: list[AttemptRecord] = []
         """The newest attempts that failed, at most ten."""
+        self.verdicts: tuple[Verdict, ...] = ()
+        """What was judged by the last call of `handle`."""
+        self._judged: list[Verdict] = []
+        self._collection = Collection(copies=scheduler.copies)
         self._proposing: TrialRecord | None = None
         self._repeat: dict[int, None] = {}
         self._since_open = 0
@@ -137,6 +114,7 @@ class Study:
             AttemptStarted: self._started,
             AttemptReported: self._reported,
             CheckpointSaved: self._saved,
+            CheckpointsDropped: self._dropped,
             AttemptEnded: self._ended,
             OfferWithdrawn: self._withdrawn,
             StopRequested: self._stop_requested,
@@ -151,6 +129,8 @@ class Study:
         Raises:
             TransitionError: the event cannot happen in this state.
         """
+        self.verdicts = ()
+        self._judged.clear()
         was_unused = isinstance(event, SlotEnded) and not self.fleet.was_used(event)
         fleet_changed = self.fleet.handle(event)
         if fleet_changed and isinstance(event, SlotEnded):
@@ -161,7 +141,10 @@ class Study:
         actions = handler(event)
         if actions is None:
             return () if fleet_changed else None
-        return tuple(actions + self._plan(event.time))
+        actions += self._plan(event.time)
+        actions += self._collect()
+        self.verdicts = tuple(self._judged)
+        return tuple(actions)
 
     def open_actions(self) -> list[Action]:
         """Return every action whose effect is not recorded yet: what a new driver must repeat."""
@@ -175,6 +158,7 @@ class Study:
                 actions.append(self._offer(attempt))
             elif attempt.stopping:
                 actions.append(StopAttempt(attempt=attempt.id))
+        actions += self._collection.pending()
         return actions
 
     def demand(self) -> dict[str, Demand]:
@@ -283,6 +267,7 @@ class Study:
         if trial.state.is_final or trial.stop_wanted:
             return None
         trial.stop_wanted = True
+        self._judge(VerdictKind.STOPPED, trial, trial.target_rung, note="stopped by the user")
         self._repeat.pop(number, None)
         attempt = trial.last_attempt
         if attempt is None or not attempt.is_live:
@@ -318,11 +303,21 @@ class Study:
         self._proposing = None
         trial.config, trial.origin = dict(event.config), event.origin
         self.trials.append(trial)
-        self.history.add_config(trial.config)
+        self.results.history.add_config(trial.config)
         self.scheduler.started(trial.number, trial.bracket)
+        if trial.source is not None:
+            self._inherit(trial, self.trials[trial.source])
         if self.halt:
             return []
         return [self._new_attempt(trial, event.time)]
+
+    def _inherit(self, heir: TrialRecord, donor: TrialRecord) -> None:
+        """Let the heir go on from what the donor had saved at the rung below."""
+        donor.heirs.append(heir.number)
+        found = donor.rung_checkpoints.get(heir.first_rung - 1)
+        if found is not None:
+            heir.checkpoint, heir.checkpoint_resource = found
+        self._collection.look_at(donor.number)
 
     def _space_exhausted(self, event: SpaceExhausted) -> list[Action] | None:
         if self.exhausted:
@@ -384,8 +379,23 @@ class Study:
             attempt.reached_end = attempt.end is not None and event.resource >= attempt.end
         trial = self.trials[attempt.trial]
         if self.scheduler.runs_through and not trial.stop_wanted:
-            return self._pass_rungs(trial, attempt, event.resource, value)
+            actions = self._pass_rungs(trial, attempt, event.resource, value)
+            if actions:
+                return actions
+        if self.scheduler.watches and not trial.stop_wanted and event.resource > trial.told:
+            trial.told = event.resource
+            loss = self.settings.objective.loss(value)
+            if self.scheduler.reported(trial.number, event.resource, loss):
+                return self._stop_attempt(trial, attempt, trial.target_rung, loss)
         return []
+
+    def _stop_attempt(
+        self, trial: TrialRecord, attempt: AttemptRecord, rung: int, loss: float | None
+    ) -> list[Action]:
+        """Carry out that the scheduler stops a trial that runs."""
+        trial.stop_wanted = attempt.stopping = True
+        self._judge(VerdictKind.STOPPED, trial, rung, loss)
+        return [StopAttempt(attempt=attempt.id)]
 
     def _pass_rungs(
         self, trial: TrialRecord, attempt: AttemptRecord, resource: Resource, value: float
@@ -397,9 +407,9 @@ class Study:
             if level is None or resource < level:
                 break
             self._note_rung(trial, rung, value)
-            if self.scheduler.stops(trial.number, rung, self.settings.objective.loss(value)):
-                trial.stop_wanted = attempt.stopping = True
-                return [StopAttempt(attempt=attempt.id)]
+            loss = self.settings.objective.loss(value)
+            if self.scheduler.stops(trial.number, rung, loss):
+                return self._stop_attempt(trial, attempt, rung, loss)
         return []
 
     def _saved(self, event: CheckpointSaved) -> list[Action] | None:
@@ -409,7 +419,15 @@ class Study:
         attempt.last_seq, attempt.saved = event.seq, event.resource
         trial = self.trials[attempt.trial]
         trial.checkpoint, trial.checkpoint_resource = event.name, event.resource
+        trial.saved.append(SavedCheckpoint(event.name, event.resource, attempt.id))
+        mine = [one.name for one in trial.saved if one.attempt == attempt.id]
+        if len(mine) > _SAVED_COPIES:
+            trial.saved = [one for one in trial.saved if one.name != mine[0]]
+        self._collection.look_at(trial.number)
         return []
+
+    def _dropped(self, event: CheckpointsDropped) -> list[Action] | None:
+        return [] if self._collection.confirm(event.trial, event.names) else None
 
     def _withdrawn(self, event: OfferWithdrawn) -> list[Action] | None:
         attempt = self.attempt(event.attempt)
@@ -437,6 +455,8 @@ class Study:
         attempt.cause, attempt.tail, attempt.gave_up = event.cause, event.tail, event.gave_up
         was_told = attempt.stopping
         self._close(attempt, event.outcome, event.time)
+        self.trials[attempt.trial].holder = attempt.slot if event.holding else ""
+        self._collection.look_at(attempt.trial)
         spent = event.seconds * self.gpus_of(attempt)
         self.gpu_seconds += spent
         if event.outcome is Outcome.SUCCEEDED and attempt.resource is not None:
@@ -466,6 +486,7 @@ class Study:
             self._enter(trial, TrialState.WAITING)
             self._repeat[trial.number] = None
         elif event.outcome is Outcome.CANCELLED:
+            self._judge(VerdictKind.STOPPED, trial, attempt.rung, note="its job was cancelled")
             self._abandon(trial)
         else:
             self.wasted_gpu_seconds += spent
@@ -478,35 +499,46 @@ class Study:
         self._note_rung(trial, attempt.rung, attempt.value)
         loss = self.settings.objective.loss(attempt.value)
         self.scheduler.finished(trial.number, attempt.rung, loss)
+        if trial.checkpoint is not None:
+            trial.rung_checkpoints[attempt.rung] = (trial.checkpoint, trial.checkpoint_resource)
+        trial.seconds = attempt.seconds + (trial.seconds if self.settings.resume else 0.0)
+        self._judged += self.results.doubt(
+            trial, attempt.rung, trial.seconds, guard=self.settings.guard
+        )
         top = attempt.rung == len(self.scheduler.ladder(trial.bracket)) - 1
         if top:
+            self._judge(VerdictKind.COMPLETED, trial, attempt.rung, loss)
             self._enter(trial, TrialState.COMPLETED)
         elif trial.stop_wanted:
             self._enter(trial, TrialState.STOPPED)
         else:
+            self._judge(VerdictKind.PAUSED, trial, attempt.rung, loss)
             self._enter(trial, TrialState.PAUSED)
 
-    def _note_rung(self, trial: TrialRecord, rung: int, value: float | None) -> None:
-        trial.finished_rung = rung
-        trial.values[rung] = value
-        loss = self.settings.objective.loss(value)
-        count = self.rungs.setdefault(rung, RungCount())
-        count.done += 1
-        if loss is not None:
-            count.note(loss, trial.number)
-        first = len(trial.values) == 1
-        self.good_trials += first and loss is not None
-        self.since_best += first
-        if loss is not None and (self.best_loss is None or loss < self.best_loss):
-            self.best_loss, self.since_best = loss, 0
-        self.history.add_observation(
-            Observation(
+    def _judge(
+        self,
+        kind: VerdictKind,
+        trial: TrialRecord,
+        rung: int,
+        loss: float | None = None,
+        note: str = "",
+    ) -> None:
+        self._judged.append(
+            Verdict(
+                kind=kind,
                 trial=trial.number,
                 rung=rung,
-                resource=self.scheduler.ladder(trial.bracket)[rung],
+                bracket=trial.bracket,
                 loss=loss,
+                standing=self.scheduler.standing(trial.number, rung),
+                note=note,
             )
         )
+
+    def _note_rung(self, trial: TrialRecord, rung: int, value: float | None) -> None:
+        keep = self.limits.keep
+        self.results.note(trial, rung, value, keep)
+        self._collection.look_at_best(self.results.best_trials(best_count(keep)))
 
     def _abandon(self, trial: TrialRecord) -> None:
         """Stop a trial for good; nobody need wait for the rung that it was on its way to."""
@@ -518,10 +550,11 @@ class Study:
         self.failed_trials += not attempt.gave_up
         self._since_open += not attempt.gave_up
         rung = attempt.rung
-        self.rungs.setdefault(rung, RungCount()).failed += 1
+        self.results.rung(rung).failed += 1
         if rung not in trial.values:
             self._note_rung(trial, rung, None)
             self.scheduler.finished(trial.number, rung, None)
+        self._judge(VerdictKind.FAILED, trial, rung, note=attempt.cause)
         self._enter(trial, TrialState.FAILED)
 
     def _check_limits(self, attempt: AttemptRecord) -> list[Action]:
@@ -535,9 +568,9 @@ class Study:
             return []
         if limits.gpu_hours is not None and self.used_gpu_hours() >= limits.gpu_hours:
             return self._halt("gpu_hours")
-        if limits.stall_trials is not None and self.since_best >= limits.stall_trials:
+        if limits.stall_trials is not None and self.results.since_best >= limits.stall_trials:
             return self._halt("stall")
-        loss = self.settings.objective.loss(attempt.value)
+        loss = self.results.loss_of(self.trials[attempt.trial], attempt.rung)
         completed = self.trials[attempt.trial].state is TrialState.COMPLETED
         if (
             limits.target_loss is not None
@@ -552,7 +585,7 @@ class Study:
         """Pause before more is spent when most likely nothing can work."""
         if attempt.exit_code == 0:
             return self._halt("paused", attempt.cause)
-        if not self.good_trials and self._since_open >= _FIRST_FAILURES:
+        if not self.results.good_trials and self._since_open >= _FIRST_FAILURES:
             cause = f": {attempt.cause}" if attempt.cause else ""
             return self._halt(
                 "paused", f"{self._since_open} of {self._since_open} trials failed{cause}"
@@ -585,7 +618,9 @@ class Study:
                 if trial.state is not TrialState.PAUSED:  # stopped by the user meanwhile
                     self.scheduler.finished(trial.number, decision.rung, None)
                     continue
-                self.rungs[decision.rung - 1].promoted += 1
+                self.results.rung(trial.finished_rung).promoted += 1
+                loss = self.results.loss_of(trial, trial.finished_rung)
+                self._judge(VerdictKind.PROMOTED, trial, trial.finished_rung, loss)
                 trial.target_rung, trial.longer = decision.rung, 0
                 self._enter(trial, TrialState.WAITING)
                 actions.append(self._new_attempt(trial, time))
@@ -608,33 +643,51 @@ class Study:
     def _propose(self, decision: StartTrial) -> Action:
         number = len(self.trials)
         ladder = self.scheduler.ladder(decision.bracket)
+        first = len(ladder) - 1 if self.scheduler.runs_through else decision.rung
         self._proposing = TrialRecord(
             number=number,
             config={},
             origin="",
             bracket=decision.bracket,
-            target_rung=len(ladder) - 1 if self.scheduler.runs_through else 0,
+            source=decision.source,
+            first_rung=first,
+            target_rung=first,
+        )
+        self.results.history.ask(
+            Asked(
+                bracket=decision.bracket,
+                rung=decision.rung,
+                resource=ladder[first],
+                parents=decision.parents,
+            )
         )
         return Propose(trial=number)
 
     def _new_attempt(self, trial: TrialRecord, time: float) -> Offer:
         rung = trial.target_rung
         number = 1 + sum(1 for old in trial.attempts if old.rung == rung)
+        ladder = self.scheduler.ladder(trial.bracket)
+        is_separate = self.scheduler.separate_rungs
         resumes = trial.checkpoint is not None and (
-            self.settings.resume
+            (self.settings.resume and not is_separate)
             # Started from nothing at each rung: only a checkpoint of this very rung counts.
             or any(old.rung == rung and old.saved is not None for old in trial.attempts)
         )
-        base = self._base_class(rung)
+        fresh = (ladder[rung - 1] or 0) if is_separate and rung else 0
+        name = str(ClassName(self._base_class(rung), trial.longer, trial.larger))
+        last = trial.last_attempt
+        stays = last is not None and last.resource_class == name
+        waits = stays and trial.holder != "" and self.fleet.is_live(trial.holder)
         attempt = AttemptRecord(
             id=attempt_id(trial.number, rung, number),
             trial=trial.number,
             rung=rung,
             number=number,
-            start=trial.checkpoint_resource if resumes else 0,
-            end=self.scheduler.ladder(trial.bracket)[rung],
+            start=trial.checkpoint_resource if resumes else fresh,
+            end=ladder[rung],
             checkpoint=trial.checkpoint if resumes else None,
-            resource_class=str(ClassName(base, trial.longer, trial.larger)),
+            resource_class=name,
+            holder=trial.holder if waits else "",
             # Repeated work first, then the higher rungs, then new configs.
             priority=(500 if number > 1 else 1000) - 10 * min(rung, 49),
             queued_time=time,
@@ -656,7 +709,16 @@ class Study:
             seed=program_seed(self.settings.seed, trial.number),
             priority=attempt.priority,
             resource_class=attempt.resource_class,
+            holder=attempt.holder,
         )
+
+    def _collect(self) -> list[Action]:
+        """Have checkpoints removed that nobody needs any more."""
+        most = len(self.trials) if self.exhausted else self.limits.trials
+        for number, rung in self.scheduler.spare(most):
+            self.trials[number].spare_rungs.add(rung)
+            self._collection.look_at(number)
+        return [*self._collection.drops(self.trials, self.limits.keep)]
 
     # ---------------------------------------------------------------- small steps
 
@@ -685,3 +747,6 @@ class Study:
             transitions.TRIAL, trial.state, state, f"trial {trial_id(trial.number)}"
         )
         self.final_trials += state.is_final
+        self._collection.look_at(trial.number)
+        if trial.source is not None:
+            self._collection.look_at(trial.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from slurmtune.core.request import ResourceRequest
 from slurmtune.driver.ports import Command
 from slurmtune.store import control, fs, lease, manifest, sealed
 from slurmtune.store.layout import PRIVATE_FILE, SHOWN_FILE, StudyLayout
+
+_MOST_SETTLED = 512
+"""Ends in `StudyLayout.settled`: more programs than wait at a time."""
 
 
 class DirectoryFiles:
@@ -72,6 +76,14 @@ class DirectoryFiles:
         for name in sorted(self._idle - classes):
             fs.unlink(self._layout.idle_file(name))
         self._idle = classes
+
+    def announce_settled(self, attempts: Sequence[str]) -> None:
+        """Tell programs that wait for more: what follows from these ends is on offer now.
+
+        Of many the newest are told, which are the last.
+        """
+        record = {"format": 1, "attempts": list(attempts[-_MOST_SETTLED:])}
+        fs.publish_file(self._layout.settled, json.dumps(record).encode("ascii"))
 
     def commands(self) -> Sequence[Command]:
         """Return the commands that wait, oldest first."""

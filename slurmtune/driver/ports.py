@@ -56,6 +56,14 @@ class StudyFiles(Protocol):
         """Tell idle slots of these classes, and of no others, to leave."""
         ...
 
+    def announce_settled(self, attempts: Sequence[str]) -> None:
+        """Tell programs that wait for more: what follows from these ends is on offer now.
+
+        ``attempts``: the newest that ended so, oldest first; in place of what was announced
+        before.
+        """
+        ...
+
     def commands(self) -> Sequence[Command]:
         """Return the commands that wait, oldest first."""
         ...
@@ -100,6 +108,9 @@ class NoFiles:
         """Announce nothing."""
 
     def announce_idle(self, classes: frozenset[str]) -> None:
+        """Announce nothing."""
+
+    def announce_settled(self, attempts: Sequence[str]) -> None:
         """Announce nothing."""
 
     def commands(self) -> Sequence[Command]:

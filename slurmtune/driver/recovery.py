@@ -6,22 +6,27 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from slurmtune.core.actions import Action
+from slurmtune.core.actions import Action, DropCheckpoints
 from slurmtune.core.events import Event
 from slurmtune.core.study import Study
+from slurmtune.core.verdict import Verdict
 from slurmtune.errors import CorruptJournalError, ReplayError, TransitionError
-from slurmtune.store.codec import decode_event, describe_action, encode_event
+from slurmtune.store.codec import decode_event, describe_action, encode_event, encode_verdict
 
 _MOST_LINES = 200
 """Actions of one event that are recorded in words: a pause may take thousands of offers back, and
 a record has a greatest length."""
 
 
-def record_of(event: Event, actions: Sequence[Action]) -> dict[str, Any]:
-    """Return the journal's record of an event and of what it led to."""
+def record_of(
+    event: Event, actions: Sequence[Action], verdicts: Sequence[Verdict] = ()
+) -> dict[str, Any]:
+    """Return the journal's record of an event, of what it led to and of what was judged."""
     record: dict[str, Any] = {"e": encode_event(event)}
     if actions:
         record["a"] = _described(actions)
+    if verdicts:
+        record["v"] = [encode_verdict(verdict) for verdict in verdicts]
     return record
 
 
@@ -38,13 +43,30 @@ def replay(study: Study, records: Iterable[Mapping[str, Any]]) -> float | None:
         event, recorded = _decoded(number, record)
         first = event.time if first is None else first
         derived = _applied(study, number, event)
-        if derived != recorded:
+        if recorded not in (derived, _without_drops(derived)):
             raise ReplayError(
                 f"record {number} ({_name(event)}): the journal says "
                 f"{'; '.join(recorded) or 'nothing'}, but {'; '.join(derived) or 'nothing'} "
                 "follows from the records before it"
             )
+        _check_verdicts(study, number, event, record.get("v"))
     return first
+
+
+def _without_drops(actions: Sequence[str]) -> list[str]:
+    """Return what an older slurmtune, which removed no checkpoints, would have recorded."""
+    return [action for action in actions if not action.startswith(DropCheckpoints.__name__)]
+
+
+def _check_verdicts(study: Study, number: int, event: Event, recorded: Any) -> None:
+    if recorded is None:
+        return  # nothing was judged, or an older slurmtune recorded only what followed
+    derived = [encode_verdict(verdict) for verdict in study.verdicts]
+    if derived != recorded:
+        raise ReplayError(
+            f"record {number} ({_name(event)}): the journal says that it was judged {recorded}, "
+            f"but {derived or 'nothing'} follows from the records before it"
+        )
 
 
 def _decoded(number: int, record: Mapping[str, Any]) -> tuple[Event, list[str]]:

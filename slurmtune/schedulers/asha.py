@@ -6,115 +6,152 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from slurmtune.core.events import Resource
 from slurmtune.core.objective import RankingKey
-from slurmtune.core.ports import Decision, Promote, StartTrial
-from slurmtune.schedulers.ladder import LadderScheduler
+from slurmtune.core.ports import Decision, Promote, Standing, StartTrial
+from slurmtune.schedulers.bracket import Bracket, BracketScheduler
+from slurmtune.schedulers.ladder import LAST_RUNG, NEVER_FAILED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Promotion:
-    """What the rung looked like when a trial was promoted from it."""
-
-    size: int
-    places: int
-    place: int
-    cutoff: float | None
-    """Loss of the last promotable place; None if a failed trial held it."""
-
-
-class Asha(LadderScheduler):
+class AshaBracket(Bracket):
     """Promotes a trial as soon as it is among the best ``1 / reduction_factor`` of its rung.
 
     Where the paper is silent: the order is strict (loss, then who finished first, then trial), so
     that of n finished trials exactly ``n // reduction_factor`` are promotable even when they are
     equal. A promoted trial keeps its place in the rung. A failed trial, or one without a finite
     result, counts in n and ranks last; when it holds a promotable place, the place stays empty.
-    Promotions from higher rungs go first, and the best of a rung before the others.
+    The best of a rung is promoted before the others.
     """
 
-    def __init__(self, levels: Sequence[Resource], reduction_factor: int) -> None:
-        super().__init__(levels, reduction_factor)
+    def __init__(self, rungs: int, reduction_factor: int, first: int = 0) -> None:
+        super().__init__(rungs, reduction_factor, first)
         # The best trial that was not promoted stands on top of its rung's heap. When even that one
         # is not promotable, none is: one look per rung is enough.
-        self._paused: list[list[RankingKey]] = [[] for _ in self._levels]
-        self._promotions: dict[tuple[int, int], _Promotion] = {}
+        self._paused: list[list[RankingKey]] = [[] for _ in range(rungs)]
+        self._is_dropped = [False] * rungs
+        self._reach = 0
+        """The most trials that the bracket was thought to ever hold."""
 
-    def decide(self, *, may_start: bool) -> Decision | None:
-        """Return the promotion from the highest possible rung, else a new trial."""
-        for rung in range(self._last - 1, -1, -1):
-            trial = self._promotable(rung)
-            if trial is not None:
-                self._promote(trial, rung)
-                return Promote(trial=trial, rung=rung + 1)
-        return StartTrial() if may_start else None
+    def finish(self, trial: int, rung: int, loss: float | None) -> bool:
+        """A trial finished a rung; False when that was known."""
+        is_new = super().finish(trial, rung, loss)
+        if is_new and rung < self._last and self._rungs[rung].loss(trial) is not None:
+            heappush(self._paused[rung], self._rungs[rung].key(trial))
+        return is_new
 
-    def finished(self, trial: int, rung: int, loss: float | None) -> None:
-        """Trial ``trial`` finished ``rung``; later calls with the same pair change nothing."""
-        self._check_scheduled(trial, rung)
-        if trial in self._rungs[rung]:
-            return
-        key = self._rungs[rung].add(trial, loss)
-        if self._rungs[rung].loss(trial) is not None:
-            heappush(self._paused[rung], key)
-
-    def explain(self, trial: int) -> str:
-        """Return in words, rung by rung, why the trial was promoted or was not; in losses."""
-        target = self._targets.get(trial)
-        if target is None:
-            return f"Trial {trial} was never started."
-        lines = [f"Trial {trial} (a lower loss is better):"]
-        lines += [f"  {self._explain_at(trial, rung)}" for rung in range(target + 1)]
-        return "\n".join(lines)
-
-    def _promotable(self, rung: int) -> int | None:
-        paused, here = self._paused[rung], self._rungs[rung]
-        if not paused:
+    def promote_from(self, rung: int) -> Promote | None:
+        """Return the next promotion from ``rung``, if a trial there can go on now."""
+        if rung >= self._last or not self._paused[rung]:
             return None
-        trial = paused[0][-1]
-        return trial if here.place(trial) < self._places(rung) else None
-
-    def _promote(self, trial: int, rung: int) -> None:
-        here, places = self._rungs[rung], self._places(rung)
+        trial = self._paused[rung][0][-1]
+        if self._rungs[rung].place(trial) >= self._places(rung):
+            return None
         heappop(self._paused[rung])
-        self._targets[trial] = rung + 1
-        self._promotions[trial, rung] = _Promotion(
+        return self._promote(trial, rung, self._next_rung(rung + 1))
+
+    def standing(self, trial: int, rung: int) -> Standing | None:
+        """Return how the trial stands in the rung as it is now."""
+        here = self._finished_at(trial, rung)
+        if here is None:
+            return None
+        place = None if here.loss(trial) is None else here.place(trial)
+        is_last = rung == self._last
+        places = 0 if is_last else self._places(rung)
+        return Standing(
+            rule=LAST_RUNG if is_last else f"the best 1/{self._reduction_factor} of the rung go on",
             size=here.size,
+            place=place,
             places=places,
-            place=here.place(trial),
-            cutoff=here.loss_at(places - 1),
+            cutoff=here.cutoff(places),
+            outlook="" if is_last else self._outlook(trial, rung, place),
         )
+
+    def spare(self, reach: int) -> list[tuple[int, int]]:
+        """Return what became spare since the last call, if ``reach`` trials are the most ever.
+
+        A rung can hold all trials but those that are known to end below it. At its end the best
+        ``1 / reduction_factor`` of so many can have been promoted, and nobody behind them.
+        """
+        most = max(reach, self.size)
+        if most > self._reach:
+            for tail in self._tails:
+                tail.restore()
+        self._reach = most
+        for rung in range(self._last):
+            self._cut(rung, most // self._reduction_factor)
+            most -= self._failed[rung] + self._tails[rung].out
+        return self.take_spare()
+
+    def drop(self, rung: int) -> bool:
+        """Send no further trial to ``rung``; who is there already may go on as usual.
+
+        New trials begin, and promoted ones arrive, at the next rung that was not dropped. False
+        for the last rung, which decides who is best, and for one that the ladder does not have.
+        """
+        if not 0 <= rung < self._last:
+            return False
+        self._is_dropped[rung] = True
+        self._first = self._next_rung(self._first)
+        return True
+
+    def _next_rung(self, rung: int) -> int:
+        """Return this rung, or the next above it that was not dropped."""
+        while self._is_dropped[rung]:
+            rung += 1
+        return rung
 
     def _places(self, rung: int) -> int:
         return self._rungs[rung].size // self._reduction_factor
 
-    def _explain_at(self, trial: int, rung: int) -> str:
-        if trial not in self._rungs[rung]:
-            return f"rung {rung} (resource {self._levels[rung]}): not finished yet"
-        result = self._result(trial, rung)
-        if rung == self._last:
-            return f"{result}; this is the last rung"
-        promotion = self._promotions.get((trial, rung))
-        if promotion is not None:
-            cutoff = "" if promotion.cutoff is None else f" (cutoff {promotion.cutoff:.6g})"
-            return (
-                f"{result}; promoted as place {promotion.place + 1} of {promotion.size} finished, "
-                f"when the best {promotion.places} could go on{cutoff}"
-            )
-        if self._rungs[rung].loss(trial) is None:
-            return f"{result}; never promoted"
-        return f"{result}; not promoted: {self._why_not(rung, self._rungs[rung].place(trial))}"
-
-    def _why_not(self, rung: int, place: int) -> str:
-        size, places = self._rungs[rung].size, self._places(rung)
-        if place < places:
-            return f"it is among the best {places} that can go on and waits for a free slot"
+    def _outlook(self, trial: int, rung: int, place: int | None) -> str:
+        if place is None:
+            return NEVER_FAILED
+        if self._targets[trial] > rung:
+            return ""
+        if place < self._places(rung):
+            return "waits for a free slot"
         needed = (place + 1) * self._reduction_factor
-        best = "none can" if places == 0 else f"only the best {places} can"
-        return (
-            f"with {size} finished and factor {self._reduction_factor} {best} go on; unless "
-            f"better ones come, it goes on when {needed} have finished"
-        )
+        return f"goes on when {needed} have finished the rung, unless better ones come"
+
+
+class Asha(BracketScheduler):
+    """One bracket of ASHA (`AshaBracket`); promotions from higher rungs go first."""
+
+    def __init__(self, levels: Sequence[Resource], reduction_factor: int) -> None:
+        super().__init__(levels, reduction_factor)
+        self._bracket = AshaBracket(len(self._levels), reduction_factor)
+        self._asked: int | None = None
+        """Rung of the `StartTrial` that `decide` returned last."""
+
+    def decide(self, *, may_start: bool) -> Decision | None:
+        """Return the promotion from the highest possible rung, else a new trial."""
+        self._asked = None
+        for rung in range(self._last - 1, -1, -1):
+            promotion = self._bracket.promote_from(rung)
+            if promotion is not None:
+                return promotion
+        if not may_start:
+            return None
+        self._asked = self._bracket.first
+        return StartTrial(rung=self._asked)
+
+    def started(self, trial: int, bracket: int) -> None:
+        """Trial ``trial`` was started; it will be trained up to the lowest rung first."""
+        self._check_bracket(bracket)
+        asked = self._bracket.first if self._asked is None else self._asked
+        self._asked = None
+        self._settle(trial, self._bracket, asked)
+
+    def spare(self, trials: int) -> Sequence[tuple[int, int]]:
+        """Return who can never go on if ``trials`` are the most, and what was gone on from.
+
+        What was told stands for the limit that it was told under: under a larger one later, such
+        a trial may be promoted all the same, and then trains from the start.
+        """
+        return self._bracket.spare(trials)
+
+    def drop(self, rung: int) -> bool:
+        """Send no further trial to ``rung``; False for the last one."""
+        return self._bracket.drop(rung)

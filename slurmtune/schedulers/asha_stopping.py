@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import Decision, StartTrial
-from slurmtune.schedulers.ladder import LadderScheduler
+from slurmtune.core.ports import Decision, Standing, StartTrial
+from slurmtune.schedulers.ladder import LAST_RUNG, NEVER_FAILED, LadderScheduler
+from slurmtune.schedulers.rung import Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +20,9 @@ class _Arrival:
     """How a trial stood when it reached a rung; what arrives later changes nothing."""
 
     size: int
-    place: int
+    place: int | None
     places: int
+    cutoff: float | None
     stopped: bool
 
 
@@ -34,9 +36,13 @@ class AshaStopping(LadderScheduler):
 
     def __init__(self, levels: Sequence[Resource], reduction_factor: int) -> None:
         super().__init__(levels, reduction_factor)
+        self._rungs = [Rung() for _ in self._levels]
         self._arrivals: dict[tuple[int, int], _Arrival] = {}
+        self._next: dict[int, int] = {}
+        """The lowest rung that each started trial did not reach."""
         self._ended: set[int] = set()
         """Trials that were stopped or reached the last rung."""
+        self._spare: list[tuple[int, int]] = []
 
     @property
     def runs_through(self) -> bool:
@@ -49,8 +55,10 @@ class AshaStopping(LadderScheduler):
 
     def started(self, trial: int, bracket: int) -> None:
         """Trial ``trial`` was started; it is trained up to the last rung unless it is stopped."""
-        super().started(trial, bracket)
-        self._targets[trial] = self._last
+        self._check_bracket(bracket)
+        if trial in self._next:
+            raise ValueError(f"trial {trial} was started before")
+        self._next[trial] = 0
 
     def stops(self, trial: int, rung: int, loss: float | None) -> bool:
         """Tell whether the trial must stop at ``rung``; the first answer for a pair stands.
@@ -58,7 +66,7 @@ class AshaStopping(LadderScheduler):
         At the last rung the answer is False: the training ends there by itself. A stopped trial
         that passes another rung before it leaves does not count there.
         """
-        self._check_scheduled(trial, rung)
+        self._check(trial, rung)
         arrival = self._arrivals.get((trial, rung))
         if arrival is None and trial in self._ended:
             return True
@@ -72,48 +80,64 @@ class AshaStopping(LadderScheduler):
         A trial that failed on its way counts, ranked last, at the first rung that it did not
         reach, whatever ``rung`` is: there it would have been compared next.
         """
-        self._check_scheduled(trial, rung)
+        self._check(trial, rung)
         if trial in self._ended:
             return
-        self.stops(trial, self._next_rung(trial) if loss is None else rung, loss)
+        self.stops(trial, self._next[trial] if loss is None else rung, loss)
 
-    def explain(self, trial: int) -> str:
-        """Return in words, rung by rung, why the trial was stopped or was not; in losses."""
-        if trial not in self._targets:
-            return f"Trial {trial} was never started."
-        lines = [f"Trial {trial} (a lower loss is better):"]
-        lines += [
-            f"  {self._explain_at(trial, rung)}"
-            for rung, here in enumerate(self._rungs)
-            if trial in here
-        ]
-        if trial not in self._ended:
-            rung = self._next_rung(trial)
-            lines.append(f"  rung {rung} (resource {self._levels[rung]}): not reached yet")
-        return "\n".join(lines)
+    def standing(self, trial: int, rung: int) -> Standing | None:
+        """Return how the trial stood on arrival; what came later changes nothing."""
+        arrival = self._arrivals.get((trial, rung))
+        if arrival is None:
+            return None
+        is_last = rung == self._last
+        rule = f"on arrival the best 1/{self._reduction_factor} of the rung run on, at least one"
+        return Standing(
+            rule=LAST_RUNG if is_last else rule,
+            size=arrival.size,
+            place=arrival.place,
+            places=0 if is_last else arrival.places,
+            cutoff=None if is_last else arrival.cutoff,
+            outlook=_outlook(arrival),
+        )
+
+    def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
+        """Return the results at ``rung`` so far, best first."""
+        return self._rungs[rung].results() if trial in self._next and rung <= self._last else ()
+
+    def spare(self, trials: int) -> Sequence[tuple[int, int]]:
+        """Return all rungs of the trials that ended; a running one may have to be repeated."""
+        del trials
+        found, self._spare = self._spare, []
+        return found
+
+    def _check(self, trial: int, rung: int) -> None:
+        if trial not in self._next:
+            raise ValueError(f"trial {trial} finished rung {rung} but was never started")
+        if not 0 <= rung <= self._last:
+            raise ValueError(f"trial {trial} finished rung {rung}, but {self._last} is the last")
 
     def _arrive(self, trial: int, rung: int, loss: float | None) -> _Arrival:
         here = self._rungs[rung]
         here.add(trial, loss)
+        failed = here.loss(trial) is None
         place = here.place(trial)
         places = max(1, here.size // self._reduction_factor)
-        behind = here.loss(trial) is None or place >= places
+        behind = failed or place >= places
+        self._next[trial] = max(self._next[trial], rung + 1)
         if behind or rung == self._last:
             self._ended.add(trial)
+            self._spare += [(trial, k) for k in range(rung + 1) if trial in self._rungs[k]]
         return _Arrival(
-            size=here.size, place=place, places=places, stopped=behind and rung < self._last
+            size=here.size,
+            place=None if failed else place,
+            places=places,
+            cutoff=here.cutoff(places),
+            stopped=behind and rung < self._last,
         )
 
-    def _next_rung(self, trial: int) -> int:
-        return next(rung for rung, here in enumerate(self._rungs) if trial not in here)
 
-    def _explain_at(self, trial: int, rung: int) -> str:
-        result = self._result(trial, rung)
-        if rung == self._last:
-            return f"{result}; this is the last rung"
-        arrival = self._arrivals[trial, rung]
-        verdict = "stopped" if arrival.stopped else "went on"
-        return (
-            f"{result}; {verdict}: it came as place {arrival.place + 1} of {arrival.size}, "
-            f"when the best {arrival.places} went on"
-        )
+def _outlook(arrival: _Arrival) -> str:
+    if arrival.place is None:
+        return NEVER_FAILED
+    return "never: it was stopped on arrival" if arrival.stopped else ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import Decision, StartTrial
+from slurmtune.core.ports import Decision, Standing, StartTrial
 from slurmtune.core.resource import explicit_levels
+from slurmtune.schedulers.base import BaseScheduler
 from slurmtune.schedulers.ladder import check_bracket
 from slurmtune.schedulers.rung import Rung
 
 
-class SingleRung:
+class SingleRung(BaseScheduler):
     """Trains every trial once, up to ``level``, or for as long as its program likes when None."""
 
     def __init__(self, level: Resource | None = None) -> None:
@@ -20,11 +21,7 @@ class SingleRung:
         )
         self._started: set[int] = set()
         self._rung = Rung()
-
-    @property
-    def runs_through(self) -> bool:
-        """False: there is only one rung."""
-        return False
+        self._spare: list[tuple[int, int]] = []
 
     def ladder(self, bracket: int) -> Sequence[Resource | None]:
         """Return the one level; there is only bracket 0."""
@@ -50,21 +47,26 @@ class SingleRung:
             raise ValueError(f"trial {trial} finished rung {rung} but there is only rung 0")
         if trial not in self._rung:
             self._rung.add(trial, loss)
+            self._spare.append((trial, 0))
 
-    def stops(self, trial: int, rung: int, loss: float | None) -> bool:
-        """Never asked: there is only one rung."""
-        raise ValueError(
-            f"trial {trial} runs to its end, whatever its loss at rung {rung} ({loss})"
+    def standing(self, trial: int, rung: int) -> Standing | None:
+        """Return the trial's place among those that are done; there is nothing to go on to."""
+        if rung != 0 or trial not in self._rung:
+            return None
+        has_loss = self._rung.loss(trial) is not None
+        return Standing(
+            rule="every trial is trained to the end",
+            size=self._rung.size,
+            place=self._rung.place(trial) if has_loss else None,
+            places=0,
         )
 
-    def explain(self, trial: int) -> str:
-        """Return in words how the trial stands."""
-        if trial not in self._started:
-            return f"Trial {trial} was never started."
-        if trial not in self._rung:
-            return f"Trial {trial} is being trained to the end: there is only one rung."
-        loss = self._rung.loss(trial)
-        if loss is None:
-            return f"Trial {trial} failed or has no finite result."
-        place = self._rung.place(trial) + 1
-        return f"Trial {trial} is done: loss {loss:.6g}, place {place} of {self._rung.size}."
+    def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
+        """Return the results of all trials that are done, best first."""
+        return self._rung.results() if rung == 0 and trial in self._started else ()
+
+    def spare(self, trials: int) -> Sequence[tuple[int, int]]:
+        """Return the trials that are done."""
+        del trials
+        found, self._spare = self._spare, []
+        return found

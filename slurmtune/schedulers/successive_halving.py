@@ -9,22 +9,150 @@ from collections import deque
 from collections.abc import Sequence
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import Decision, Promote, StartTrial
+from slurmtune.core.ports import Decision, Promote, Standing, StartTrial
 from slurmtune.core.resource import halving_sizes
-from slurmtune.schedulers.ladder import LadderScheduler
+from slurmtune.schedulers.bracket import Bracket, BracketScheduler
+from slurmtune.schedulers.ladder import LAST_RUNG, NEVER_FAILED
 
 
-class SuccessiveHalving(LadderScheduler):
-    """Starts ``trials`` configs; of n, the best ``n // reduction_factor**k`` reach rung k.
+class HalvingBracket(Bracket):
+    """Takes ``trials`` configs; of n, the best ``n // reduction_factor**i`` reach its stage i.
 
     Failed trials, and those without a finite result, are never promoted: when fewer than planned
-    are left, only these go on, and the plan of the higher rungs stays.
+    are left, only these go on, and the plan of the higher rungs stays. A first stage that is
+    closed with fewer trials counts these as n, and the best one goes on to the last rung even if
+    n is less than ``reduction_factor**(stages - 1)``.
+    """
+
+    def __init__(self, rungs: int, reduction_factor: int, trials: int, first: int = 0) -> None:
+        super().__init__(rungs, reduction_factor, first)
+        self._trials = trials
+        self._sizes = halving_sizes(trials, rungs - first, reduction_factor)
+        """Planned trials of each stage."""
+        self._is_closed = False
+        self._stage = first
+        """Rung of the stage that runs."""
+        self._members = 0
+        """Trials of the stage that runs."""
+        self._going_on: deque[int] = deque()
+        """Members of the stage that were not promoted to it yet, best first."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether further trials may be started in the bracket."""
+        return not self._is_closed
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do in the bracket."""
+        return self._stage == self._last and self._is_complete(self._stage)
+
+    def start(self, trial: int, rung: int) -> None:
+        """A trial was started; it belongs to the first stage.
+
+        Raises:
+            ValueError: the stage is closed.
+        """
+        if self._is_closed:
+            raise ValueError(f"trial {trial} was started after the first stage was closed")
+        super().start(trial, rung)
+        self._members += 1
+        self._is_closed = self._members == self._trials
+
+    def close(self) -> None:
+        """No further trial will come: go on with those that were started, once they finished.
+
+        Nothing happens while one of them has not finished the first stage, or none was started.
+        """
+        if self._is_closed or not self._members or self._rungs[self._first].size < self._members:
+            return
+        self._is_closed = True
+        sizes = halving_sizes(self._members, len(self._sizes), self._reduction_factor)
+        self._sizes = tuple(max(1, size) for size in sizes)
+
+    def promote(self) -> Promote | None:
+        """Return the next promotion to a stage, the best first; None while there is none."""
+        while not self._going_on and (places := self._places(self._stage)):
+            self._go_to_next_stage(places)
+        if not self._going_on:
+            return None
+        return self._promote(self._going_on.popleft(), self._stage - 1, self._stage)
+
+    def standing(self, trial: int, rung: int) -> Standing | None:
+        """Return how the trial stands in its stage; nobody may go on before it is complete."""
+        here = self._finished_at(trial, rung)
+        if here is None:
+            return None
+        place = None if here.loss(trial) is None else here.place(trial)
+        is_last = rung == self._last
+        places = 0 if is_last else self._places(rung)
+        return Standing(
+            rule=LAST_RUNG if is_last else self._rule(rung),
+            size=here.size,
+            place=place,
+            places=places,
+            cutoff=here.cutoff(places),
+            outlook="" if is_last else self._outlook(trial, rung, place),
+        )
+
+    def spare(self) -> list[tuple[int, int]]:
+        """Return what became spare since the last call."""
+        for rung in range(self._first, self._last):
+            # A first stage that is closed with fewer trials promotes no more than was planned.
+            self._cut(rung, self._size(rung + 1))
+        return self.take_spare()
+
+    def _go_to_next_stage(self, places: int) -> None:
+        promoted = self._rungs[self._stage].best(places)
+        self._stage += 1
+        self._members = len(promoted)
+        self._going_on.extend(promoted)
+
+    def _size(self, rung: int) -> int:
+        """Return how many trials are to reach this rung."""
+        return self._sizes[rung - self._first]
+
+    def _places(self, rung: int) -> int:
+        """Return how many of the rung's best may go on now."""
+        if rung == self._last or not self._is_complete(rung):
+            return 0
+        return self._size(rung + 1)
+
+    def _is_complete(self, rung: int) -> bool:
+        # A trial can only finish a rung as a member of its stage: counting is enough.
+        if not self._is_closed or rung != self._stage:
+            return rung < self._stage
+        return self._rungs[rung].size == self._members
+
+    def _rule(self, rung: int) -> str:
+        if not self._is_closed and self._size(rung + 1) > 1:
+            return f"the best 1/{self._reduction_factor} of the stage go on when it is complete"
+        size = self._size(rung + 1)
+        who = f"the best {size} of the stage go" if size > 1 else "the best of the stage goes"
+        return f"{who} on when it is complete"
+
+    def _outlook(self, trial: int, rung: int, place: int | None) -> str:
+        if place is None:
+            return NEVER_FAILED
+        if self._targets[trial] > rung:
+            return ""
+        if not self._is_closed:
+            return "decided when all trials of the stage have been started and have finished it"
+        if not self._is_complete(rung):
+            missing = self._members - self._rungs[rung].size
+            return f"decided when {missing} more of the stage have finished"
+        if place < self._places(rung):
+            return "waits for a free slot"
+        return "never: the stage is complete and better ones went on"
+
+
+class SuccessiveHalving(BracketScheduler):
+    """One bracket of ``trials`` configs (`HalvingBracket`).
 
     A first stage with fewer trials: when `decide` is told ``may_start=False`` while no started
     trial is still on its way to rung 0, no other trial can come any more, and the stage closes
     for good with those that were started. So the study must not say so while the config of a
-    new trial is being drawn. n is then the number of started trials, and the best one goes on to
-    the last rung even if n is less than ``reduction_factor**(rungs - 1)``.
+    new trial is being drawn.
     """
 
     def __init__(self, levels: Sequence[Resource], reduction_factor: int, trials: int) -> None:
@@ -35,89 +163,22 @@ class SuccessiveHalving(LadderScheduler):
                 f"{trials} trials are too few for {len(self._levels)} rungs with reduction_factor "
                 f"{reduction_factor}: at least {needed} are needed, or a larger min_resource"
             )
-        self._trials = trials
-        self._sizes: tuple[int, ...] = ()
-        """Planned trials of each stage; empty while trials may still be started."""
-        self._stage = 0
-        self._members: list[int] = []
-        """Trials of the stage that runs."""
-        self._going_on: deque[int] = deque()
-        """Members of the stage that were not returned by `decide` yet, best first."""
+        self._bracket = HalvingBracket(len(self._levels), reduction_factor, trials)
 
     def decide(self, *, may_start: bool) -> Decision | None:
         """Return a trial to start, else the next promotion of a complete stage, else None."""
-        if not self._sizes:
-            if may_start and len(self._targets) < self._trials:
-                return StartTrial()
-            self._close_first_stage(may_start=may_start)
-        if not self._going_on:
-            self._complete_stage()
-        if not self._going_on:
-            return None
-        trial = self._going_on.popleft()
-        self._targets[trial] = self._stage
-        return Promote(trial=trial, rung=self._stage)
+        if may_start and self._bracket.is_open:
+            return StartTrial()
+        if not may_start:
+            self._bracket.close()
+        return self._bracket.promote()
 
     def started(self, trial: int, bracket: int) -> None:
         """Trial ``trial`` was started; it belongs to the first stage."""
-        if self._sizes:
-            raise ValueError(f"trial {trial} was started after the first stage was closed")
-        super().started(trial, bracket)
-        self._members.append(trial)
+        self._check_bracket(bracket)
+        self._settle(trial, self._bracket, 0)
 
-    def finished(self, trial: int, rung: int, loss: float | None) -> None:
-        """Trial ``trial`` finished ``rung``; later calls with the same pair change nothing."""
-        self._check_scheduled(trial, rung)
-        if trial not in self._rungs[rung]:
-            self._rungs[rung].add(trial, loss)
-
-    def explain(self, trial: int) -> str:
-        """Return in words, rung by rung, why the trial was promoted or was not; in losses."""
-        target = self._targets.get(trial)
-        if target is None:
-            return f"Trial {trial} was never started."
-        lines = [f"Trial {trial} (a lower loss is better):"]
-        lines += [f"  {self._explain_at(trial, rung)}" for rung in range(target + 1)]
-        return "\n".join(lines)
-
-    def _close_first_stage(self, *, may_start: bool) -> None:
-        count = len(self._targets)
-        if count == self._trials or (count and not may_start and self._is_complete()):
-            sizes = halving_sizes(count, len(self._levels), self._reduction_factor)
-            self._sizes = tuple(max(1, size) for size in sizes)
-
-    def _complete_stage(self) -> None:
-        """Go to the next stage when all trials of this one have finished."""
-        if not self._sizes or self._stage == self._last or not self._is_complete():
-            return
-        promoted = self._rungs[self._stage].best(self._sizes[self._stage + 1])
-        self._stage += 1
-        self._members = promoted
-        self._going_on.extend(promoted)
-
-    def _is_complete(self) -> bool:
-        # A trial can only finish a rung as its member: counting is enough.
-        return self._rungs[self._stage].size == len(self._members)
-
-    def _explain_at(self, trial: int, rung: int) -> str:
-        if trial not in self._rungs[rung]:
-            return f"rung {rung} (resource {self._levels[rung]}): not finished yet"
-        result = self._result(trial, rung)
-        if rung == self._last:
-            return f"{result}; this is the last rung"
-        if rung >= self._stage:
-            return f"{result}; {self._waiting(rung)}"
-        size = self._sizes[rung + 1]
-        if self._rungs[rung].loss(trial) is None:
-            return f"{result}; never promoted"
-        if self._rungs[rung].place(trial) >= size:
-            return f"{result}; not promoted: the best {size} go on"
-        if self._targets[trial] == rung:
-            return f"{result}; among the best {size}, waits for a free slot"
-        return f"{result}; promoted: the best {size} go on"
-
-    def _waiting(self, rung: int) -> str:
-        if not self._sizes:
-            return "decided when all trials are started and have finished this rung"
-        missing = len(self._members) - self._rungs[rung].size
-        return f"decided when the {missing} others of this rung have finished"
+    def spare(self, trials: int) -> Sequence[tuple[int, int]]:
+        """Return who did not go on, and what was gone on from; the limit changes nothing."""
+        del trials
+        return self._bracket.spare()

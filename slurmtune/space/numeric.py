@@ -100,7 +100,18 @@ class Distribution(ABC):
 
     def decode(self, u: float) -> int | float:
         """Return the value at ``u``, from 0 to 1 with both ends."""
-        x = self._quantile(checked_unit(u))
+        return self._settle(self._quantile(checked_unit(u)))
+
+    def nearest(self, number: float) -> int | float:
+        """Return ``number`` rounded as the values are, and moved into the bounds.
+
+        Raises:
+            ValueError: it is not a finite number.
+        """
+        return self._settle(checked_number(number, "number"))
+
+    def _settle(self, x: float) -> int | float:
+        """Return the value that an unrounded number stands for."""
         step = self.step
         if step is None:
             # Rounding last would miss a bound that has more digits.

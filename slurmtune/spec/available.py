@@ -13,9 +13,8 @@ from slurmtune.spec.model import Spec
 from slurmtune.spec.problem import Problem, Severity
 from slurmtune.spec.source import Path, Tree, dotted
 
-SAMPLERS = frozenset({"random", "grid", "sobol", "halton", "hammersley", "lhs"})
+SAMPLERS = frozenset({"random", "grid", "sobol", "halton", "hammersley", "lhs", "tpe"})
 INITIAL = frozenset({"random", "sobol", "halton", "hammersley", "lhs"})
-SCHEDULERS = frozenset({"none", "asha", "sha"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +51,9 @@ GAPS: tuple[Gap, ...] = (
         blocks=True,
     ),
     Gap(
-        key="search.scheduler",
-        applies=lambda spec: spec.search.scheduler not in SCHEDULERS,
-        message=lambda spec: f'scheduler = "{spec.search.scheduler}"',
-        blocks=True,
-    ),
-    Gap(
         key="search.gp",
         applies=lambda spec: spec.search.sampler != "gp",
         message=_told("options of the Gaussian process"),
-    ),
-    Gap(
-        key="fidelity.brackets",
-        applies=lambda spec: spec.fidelity is not None and spec.fidelity.brackets > 1,
-        message=_told("more than one bracket"),
-        blocks=True,
     ),
     Gap(
         key="objective",
@@ -86,16 +73,6 @@ GAPS: tuple[Gap, ...] = (
         applies=lambda spec: bool(spec.env.container),
         message=_told("container"),
         blocks=True,
-    ),
-    Gap(
-        key="slurm.ahead",
-        applies=lambda spec: spec.slurm.ahead != 1,
-        message=_told("ahead other than 1.0"),
-    ),
-    Gap(
-        key="checkpoint.keep",
-        applies=lambda spec: spec.checkpoint.keep != "all",
-        message=lambda spec: f'keep = "{spec.checkpoint.keep}"; all are kept',
     ),
     Gap(
         key="report.html",

@@ -10,44 +10,28 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from slurmtune.core.events import Limits, Resource
 from slurmtune.core.objective import Goal, Objective
 from slurmtune.core.ports import Sampler, Scheduler
 from slurmtune.core.request import ResourceRequest
-from slurmtune.core.resource import rung_levels
 from slurmtune.core.study import Study, StudySettings
 from slurmtune.errors import SpecError
 from slurmtune.spec.domain import build_domain
 from slurmtune.spec.model import RequestTable, Spec
+from slurmtune.spec.plan import race_iterations, time_limit
+from slurmtune.spec.rungs import kind_of, levels_of, population, race_budget, trial_limit
 
 if TYPE_CHECKING:
     from slurmtune.samplers.start import StartPointSampler
     from slurmtune.space.space import Space
+    from slurmtune.spec.custom import SchedulerCode
 
-DEFAULT_TIME_SECONDS = 3600
-"""Time limit of a slot when the spec has none: some sites would take ten minutes, some days."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRow:
-    """One rung of the plan that ``check`` prints."""
-
-    rung: int
-    resource: Resource | None
-    trials: int
-    units_each: Resource | None
-    """Resource that a trial is trained for at this rung."""
-    units_all: Resource | None
-    time_limit_seconds: int | None
-    gpus: int
-    likely_gpu_hours: float | None
-    """From ``fidelity.unit_time``; None without it."""
-    most_gpu_hours: float | None
-    """When every attempt used its whole time limit; None without a limit."""
+OWN = "own"
+"""How `core_settings` call a scheduler that the user wrote."""
 
 
 def build_objective(spec: Spec) -> Objective:
@@ -62,41 +46,83 @@ def build_levels(spec: Spec) -> tuple[Resource | None, ...]:
     Raises:
         SpecError: there is no such ladder.
     """
-    fidelity = spec.fidelity
-    if fidelity is None:
-        return (None,)
-    if spec.search.scheduler == "none":
-        return (fidelity.max,)
     try:
-        return rung_levels(fidelity.min, fidelity.max, fidelity.eta)
+        return levels_of(spec)
     except ValueError as error:
         raise SpecError(f"[fidelity]: {error}") from error
 
 
-def core_settings(spec: Spec, trials: int) -> dict[str, Any]:
+def core_settings(
+    spec: Spec, trials: int, code: SchedulerCode | None = None, space: Space | None = None
+) -> dict[str, Any]:
     """Return what a study is about, as JSON data: enough to replay its journal.
+
+    ``code`` is the scheduler of the user's own, if it is one.
 
     Raises:
         SpecError: there is no such ladder.
     """
     objective = build_objective(spec)
     fidelity = spec.fidelity
-    return {
+    kind = kind_of(spec)
+    core = {
         "seed": spec.study.seed,
         "metric": objective.metric,
         "goal": objective.goal.value,
-        "scheduler": "none" if fidelity is None else spec.search.scheduler,
+        "scheduler": kind if code is None else OWN,
         "variant": spec.search.variant,
         "levels": list(build_levels(spec)),
         "reduction_factor": 2 if fidelity is None else fidelity.eta,
         "trials": trials,
         "resume": fidelity is None or fidelity.resume,
         "resource": "" if fidelity is None else fidelity.resource,
+        "brackets": None if fidelity is None else fidelity.brackets,
+        "guard": fidelity is not None and fidelity.guard,
+        "hedge": 0.0 if fidelity is None else fidelity.hedge,
+        "options": _scheduler_options(spec, kind, space),
     }
+    if code is not None:
+        core["code"] = {
+            "file": code.file,
+            "class": code.name,
+            "sha256": code.sha256,
+            "arguments": dict(spec.search.options),
+        }
+    return core
 
 
-def build_study(core: Mapping[str, Any]) -> Study:
+def _scheduler_options(spec: Spec, kind: str, space: Space | None) -> dict[str, Any]:
+    """Return the arguments that only this scheduler has."""
+    search, fidelity = spec.search, spec.fidelity
+    if fidelity is None:
+        return {}
+    if kind == "median":
+        return {"grace": fidelity.min, "min_trials": search.median.min_trials}
+    if kind == "pasha":
+        return {"final": search.pasha.final}
+    if kind == "pbt":
+        return {
+            "population": population(spec),
+            "quantile": search.pbt.quantile,
+            "min_ready": search.pbt.min_ready,
+        }
+    if kind == "irace":
+        return {
+            "seed": spec.study.seed,
+            "dimension": (space or build_space(spec)).dimension,
+            "budget": race_budget(spec),
+            "first_test": search.irace.first_test,
+            "test_every": search.irace.test_every,
+            "test": search.irace.test,
+            "alpha": search.irace.alpha,
+        }
+    return {}
+
+
+def build_study(core: Mapping[str, Any], code: SchedulerCode | None = None) -> Study:
     """Return an empty study of these `core_settings`.
+
+    ``code`` is the scheduler of the user's own, if it is one.
 
     Raises:
         SpecError: the scheduler cannot work with them.
@@ -105,37 +131,81 @@ def build_study(core: Mapping[str, Any]) -> Study:
         seed=core["seed"],
         objective=Objective(core["metric"], Goal(core["goal"])),
         resume=core["resume"],
+        guard=core.get("guard", False),
     )
-    return Study(settings, build_scheduler(core))
+    return Study(settings, build_scheduler(core, code))
 
 
-def build_scheduler(core: Mapping[str, Any]) -> Scheduler:
+def build_scheduler(core: Mapping[str, Any], code: SchedulerCode | None = None) -> Scheduler:
     """Return a fresh scheduler.
 
     Raises:
         SpecError: it cannot work with these settings.
     """
-    kind, levels, factor = core["scheduler"], core["levels"], core["reduction_factor"]
     try:
-        if kind == "none":
-            from slurmtune.schedulers.single import SingleRung
+        scheduler = _own_scheduler(core, code) if code else _plain_scheduler(core)
+        share = core.get("hedge", 0.0)
+        if share:
+            from slurmtune.schedulers.hedged import Hedged
 
-            return SingleRung(levels[-1])
-        if kind == "sha":
-            from slurmtune.schedulers.successive_halving import SuccessiveHalving
-
-            return SuccessiveHalving(levels, factor, core["trials"])
-        if kind == "asha" and core["variant"] == "stopping":
-            from slurmtune.schedulers.asha_stopping import AshaStopping
-
-            return AshaStopping(levels, factor)
-        if kind == "asha":
-            from slurmtune.schedulers.asha import Asha
-
-            return Asha(levels, factor)
+            return Hedged(scheduler, share)
+        return scheduler
     except ValueError as error:
-        raise SpecError(f"search.scheduler = {kind!r}: {error}") from error
-    raise SpecError(f"search.scheduler = {kind!r} is not available yet")
+        raise SpecError(f"search.scheduler = {core['scheduler']!r}: {error}") from error
+
+
+def _own_scheduler(core: Mapping[str, Any], code: SchedulerCode) -> Scheduler:
+    return code.make(core["levels"], core["reduction_factor"], core["code"]["arguments"])
+
+
+def _plain_scheduler(core: Mapping[str, Any]) -> Scheduler:
+    kind, levels, factor = core["scheduler"], core["levels"], core["reduction_factor"]
+    brackets, options = core.get("brackets"), core.get("options", {})
+    if kind == "none":
+        from slurmtune.schedulers.single import SingleRung
+
+        return SingleRung(levels[-1])
+    if kind == "sha":
+        from slurmtune.schedulers.successive_halving import SuccessiveHalving
+
+        return SuccessiveHalving(levels, factor, core["trials"])
+    if kind == "asha" and core["variant"] == "stopping":
+        from slurmtune.schedulers.asha_stopping import AshaStopping
+
+        return AshaStopping(levels, factor)
+    if kind == "asha":
+        from slurmtune.schedulers.asha import Asha
+
+        return Asha(levels, factor)
+    if kind in {"hyperband", "bohb"}:
+        from slurmtune.schedulers.hyperband import Hyperband
+
+        return Hyperband(levels, factor, brackets)
+    if kind == "async_hyperband":
+        from slurmtune.schedulers.async_hyperband import AsyncHyperband
+
+        return AsyncHyperband(levels, factor, brackets)
+    if kind == "pasha":
+        from slurmtune.schedulers.pasha import Pasha
+
+        return Pasha(levels, factor, **options)
+    if kind == "median":
+        from slurmtune.schedulers.median import MedianRule
+
+        return MedianRule(levels[-1], **options)
+    if kind == "pbt":
+        from slurmtune.schedulers.pbt import Pbt
+
+        return Pbt(levels, seed=core["seed"], **options)
+    if kind == "dehb":
+        from slurmtune.schedulers.dehb import Dehb
+
+        return Dehb(levels, factor, seed=core["seed"], brackets=brackets)
+    if kind == "irace":
+        from slurmtune.schedulers.irace import Irace
+
+        return Irace(levels, **options)
+    raise SpecError(f"this slurmtune knows no scheduler {kind!r}")
 
 
 def build_space(spec: Spec) -> Space:
@@ -178,15 +248,54 @@ def build_sampler(spec: Spec, space: Space, trials: int) -> StartPointSampler:
     from slurmtune.samplers.start import StartPointSampler
 
     try:
-        sampler = _plain_sampler(spec, space, trials)
+        if kind_of(spec) == "pbt":
+            trials = population(spec)  # the heirs are no draws of the sampler
+        sampler = _varying(spec, space, _first_sampler(spec, space, trials))
         points = [dict(start.values) for start in spec.start]
         return StartPointSampler(space, points, sampler)
     except ValueError as error:
         raise SpecError(f"search.sampler = {spec.search.sampler!r}: {error}") from error
 
 
-def _plain_sampler(spec: Spec, space: Space, trials: int) -> Sampler:
-    kind = spec.search.sampler
+def _varying(spec: Spec, space: Space, then: Sampler) -> Sampler:
+    """Return the sampler of a scheduler that makes configs of configs, else ``then``."""
+    search, kind = spec.search, kind_of(spec)
+    if kind == "pbt":
+        from slurmtune.samplers.pbt import PbtSampler
+
+        return PbtSampler(space, then, resample=search.pbt.resample, perturb=search.pbt.perturb)
+    if kind == "dehb":
+        from slurmtune.samplers.dehb import DehbSampler
+
+        return DehbSampler(
+            space, then, mutation=search.dehb.mutation, crossover=search.dehb.crossover
+        )
+    if kind == "irace":
+        from slurmtune.samplers.irace import IraceSampler
+
+        return IraceSampler(space, then, iterations=race_iterations(space.dimension))
+    return then
+
+
+def _first_sampler(spec: Spec, space: Space, trials: int) -> Sampler:
+    """Return what `search.sampler` names; a model has `search.initial` behind it."""
+    if spec.search.sampler != "tpe":
+        return _plain_sampler(spec, space, spec.search.sampler, trials)
+    from slurmtune.samplers.tpe import TpeSampler
+
+    options = spec.search.tpe
+    return TpeSampler(
+        space,
+        _plain_sampler(spec, space, spec.search.initial, trials),
+        good=options.good,
+        random=options.random,
+        candidates=options.candidates,
+        bandwidth_factor=options.bandwidth_factor,
+        min_bandwidth=options.min_bandwidth,
+    )
+
+
+def _plain_sampler(spec: Spec, space: Space, kind: str, trials: int) -> Sampler:
     if kind == "random":
         from slurmtune.samplers.random import RandomSampler
 
@@ -203,8 +312,15 @@ def _plain_sampler(spec: Spec, space: Space, trials: int) -> Sampler:
 
 
 def count_trials(spec: Spec, space: Space | None = None) -> int:
-    """Return how many configs are started in all; for a grid without a limit: all of it."""
-    wanted = spec.search.trial_limit
+    """Return how many configs are started at most; for a grid without a limit: all of it.
+
+    Raises:
+        SpecError: nothing says how many.
+    """
+    try:
+        wanted = trial_limit(spec)
+    except ValueError as error:
+        raise SpecError(f"[fidelity]: {error}") from error
     if wanted is not None:
         return wanted
     space = space or build_space(spec)
@@ -244,18 +360,6 @@ def build_requests(
             classes[known] = replace(request, name=known)
         names.append(known)
     return tuple(names), classes
-
-
-def time_limit(spec: Spec, levels: Sequence[Resource | None], rung: int) -> int:
-    """Return the time limit of a slot for this rung, in seconds."""
-    table = spec.slurm.at_rung(rung)
-    level = levels[rung]
-    if table.time_per_unit is not None and level is not None:
-        below = levels[rung - 1] if rung else 0
-        resumes = spec.fidelity is not None and spec.fidelity.resume
-        units = level - (below or 0) if resumes else level
-        return round(table.time_per_unit * units + (table.time_extra or 0))
-    return DEFAULT_TIME_SECONDS if table.time is None else table.time
 
 
 def _options(table: RequestTable) -> tuple[tuple[str, str | int | bool], ...]:
@@ -313,42 +417,5 @@ def build_limits(
         stall_trials=spec.stop.stall,
         rung_classes=rung_classes,
         gpus={name: request.gpus for name, request in requests.items()},
+        keep=spec.checkpoint.keep,
     )
-
-
-def build_plan(spec: Spec, trials: int) -> tuple[PlanRow, ...]:
-    """Return what each rung will cost, as far as it can be told before."""
-    levels = build_levels(spec)
-    fidelity = spec.fidelity
-    rows = []
-    for rung, level in enumerate(levels):
-        below = levels[rung - 1] if rung else 0
-        resumes = fidelity is not None and fidelity.resume
-        count = trials if fidelity is None else trials // fidelity.eta**rung
-        each = None if level is None else (level - (below or 0) if resumes else level)
-        units = None if each is None else each * count
-        limit = time_limit(spec, levels, rung)
-        gpus = spec.slurm.at_rung(rung).gpu_count
-        unit_time = None if fidelity is None else fidelity.unit_time
-        rows.append(
-            PlanRow(
-                rung=rung,
-                resource=level,
-                trials=count,
-                units_each=each,
-                units_all=units,
-                time_limit_seconds=limit,
-                gpus=gpus,
-                likely_gpu_hours=(
-                    None if unit_time is None or units is None else units * unit_time * gpus / 3600
-                ),
-                most_gpu_hours=count * limit * gpus / 3600,
-            )
-        )
-    return tuple(rows)
-
-
-def expected_units(plan: Sequence[PlanRow]) -> float | None:
-    """Return the resource that the whole study is expected to train."""
-    units = [row.units_all for row in plan]
-    return float(sum(u for u in units if u is not None)) if None not in units else None

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slurmtune.core.resource import rung_levels
 from slurmtune.space.condition import Condition
 from slurmtune.space.expression import Expression
 from slurmtune.spec.field import is_number
@@ -27,6 +26,8 @@ from slurmtune.spec.hyperparameter import (
 )
 from slurmtune.spec.model import Spec
 from slurmtune.spec.problem import Problem, Severity
+from slurmtune.spec.rungs import rung_count
+from slurmtune.spec.scheduling import scheduling_problems
 from slurmtune.spec.source import Path, Tree, dotted
 from slurmtune.spec.words import did_you_mean, kind, number_text, quoted
 
@@ -36,7 +37,6 @@ SELDOM_PLACEHOLDERS = ("resource", "save")
 """May be used as well; left out of the hint, which would get too long for a line."""
 ARGUMENT_STYLES = ("gnu", "hydra", "json", "none")
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_.-]*)\}", re.ASCII)
-_NEEDS_FIDELITY = frozenset({"asha", "sha", "hyperband", "async_hyperband", "median", "pbt"})
 _COLUMN = re.compile(r"column (\d+): (.*)", re.DOTALL)
 
 
@@ -71,7 +71,8 @@ class Checker:
             for other in self.wrong
         )  # fmt: skip
 
-    def _given(self, *path: str | int) -> bool:
+    def given(self, *path: str | int) -> bool:
+        """Tell whether something stands at ``path``."""
         return self.tree.get(path) is not None
 
     def _run(self) -> Iterator[Problem]:
@@ -237,15 +238,21 @@ class Checker:
     def _fidelity(self) -> Iterator[Problem]:
         scheduler, fidelity = self.spec.search.scheduler, self.spec.fidelity
         if fidelity is None:
-            if scheduler in _NEEDS_FIDELITY and self.is_sound("fidelity"):
+            if scheduler != "none" and self.is_sound("fidelity"):
                 message = f"{scheduler} needs to know what a budget is"
                 fix = 'add  [fidelity]  resource = "epoch"  max = 81'
+                if scheduler == "irace":
+                    fix = 'add  [fidelity]  resource = "fold"  max = 10, the number of instances'
                 yield self.tree.problem("M5", message, ("search", "scheduler"), fix=fix)
             return
-        if fidelity.min >= fidelity.max and self.is_sound("fidelity", "min"):
+        if self._contradicts_rungs():
+            yield from self._ends()
+        elif fidelity.min >= fidelity.max and self.is_sound("fidelity", "min"):
             low, high = number_text(fidelity.min), number_text(fidelity.max)
-            is_given = self._given("fidelity", "min")
+            is_given = self.given("fidelity", "min")
             path = ("fidelity", "min" if is_given else "max")
+            if fidelity.rungs is not None:
+                path = ("fidelity", "rungs")
             if fidelity.min == fidelity.max and scheduler == "none":
                 return
             message = f"min {low} is not below max {high}"
@@ -254,6 +261,25 @@ class Checker:
         elif fidelity.max / fidelity.min > 1e15:
             message = "max is too far above min: more than 10^15 times"
             yield self.tree.problem("M6", message, ("fidelity", "max"))
+        else:
+            yield from scheduling_problems(self)
+
+    def _contradicts_rungs(self) -> bool:
+        fidelity = self.spec.fidelity
+        if fidelity is None or fidelity.rungs is None:
+            return False
+        return (fidelity.min, fidelity.max) != (fidelity.rungs[0], fidelity.rungs[-1])
+
+    def _ends(self) -> Iterator[Problem]:
+        fidelity = self.spec.fidelity
+        assert fidelity is not None
+        assert fidelity.rungs is not None
+        ends = (("min", "begin", fidelity.rungs[0]), ("max", "end", fidelity.rungs[-1]))
+        for key, word, end in ends:
+            if getattr(fidelity, key) != end:
+                message = f"rungs {word} with {number_text(end)}, but {key} says otherwise"
+                fix = f"remove {key}, or write {key} = {number_text(end)}"
+                yield self.tree.problem("M6", message, ("fidelity", key), fix=fix)
 
     def _rungs(self) -> Iterator[Problem]:
         count = rung_count(self.spec)
@@ -286,16 +312,6 @@ class Checker:
                 fix = 'add  [fidelity]  resource = "epoch"  max = 81, or write time = "04:00:00"'
                 where = (*path, "time_per_unit")
                 yield self.tree.problem("M5", message, where, fix=fix)
-
-
-def rung_count(spec: Spec) -> int | None:
-    """Return how many rungs the study has; None when the spec does not say it rightly."""
-    fidelity = spec.fidelity
-    if spec.search.scheduler == "none":
-        return 1
-    if fidelity is None or not fidelity.min < fidelity.max or fidelity.max / fidelity.min > 1e15:
-        return None
-    return len(rung_levels(fidelity.min, fidelity.max, fidelity.eta))
 
 
 def read_rungs(tree: Tree) -> tuple[dict[int, Any], list[Problem]]:

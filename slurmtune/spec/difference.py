@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slurmtune.spec.model import Spec
+from slurmtune.spec.model import FidelityTable, SearchTable, Spec
+from slurmtune.spec.rungs import BRACKETED, FIXED_TRIALS
 from slurmtune.spec.secret import hidden, is_secret, without_secrets
 
 # Whole tables, and single keys, that decide neither what is tried nor how it is judged.
@@ -64,12 +65,34 @@ def effective(spec: Spec) -> dict[str, Any]:
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     """Return what differs between two effective specs, and what an existing study takes over.
 
-    More trials are taken over, fewer are not: some of them may have been started.
+    More trials are taken over, fewer are not: some of them may have been started. Where the plan
+    rests on their number (`FIXED_TRIALS`), it stays.
     """
+    search = new.get("search")
+    fixed = isinstance(search, Mapping) and search.get("scheduler") in FIXED_TRIALS
     return [
-        Change(path=path, old=before, new=after, allowed=_is_allowed(path, before, after))
+        Change(
+            path=path,
+            old=before,
+            new=after,
+            allowed=_is_allowed(path, before, after) and not (fixed and path == "search.trials"),
+        )
         for path, before, after in _differences(_by_name(old), _by_name(new), "")
     ]
+
+
+def code_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Return whether the file of the user's own scheduler changed, from two core settings.
+
+    Another file or class is a change of ``search.scheduler``, and told as that.
+    """
+    before, after = old.get("code"), new.get("code")
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        return []
+    if before["sha256"] == after["sha256"]:
+        return []
+    shown = [f"{code['file']} (sha256 {code['sha256'][:12]})" for code in (before, after)]
+    return [Change(path="search.scheduler", old=shown[0], new=shown[1], allowed=False)]
 
 
 def _plain(value: Any) -> Any:
@@ -81,12 +104,29 @@ def _plain(value: Any) -> Any:
 
 
 def _by_name(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the spec with hyperparameters and constraints by name, so that each is one change."""
+    """Return the spec with hyperparameters and constraints by name, so that each is one change.
+
+    Keys that a spec of an earlier slurmtune does not have are at their defaults.
+    """
     data = dict(spec)
+    for table, defaults in (("search", SearchTable()), ("fidelity", FidelityTable(max=1))):
+        given = spec.get(table)
+        if isinstance(given, Mapping):
+            data[table] = {**defaults.model_dump(mode="json"), **given}
+    _tell_one_bracket_once(data)
     for table in ("space", "constraints"):
         data[table] = {item["name"]: item for item in spec.get(table) or ()}
     data["order of space"] = [item["name"] for item in spec.get("space") or ()]
     return data
+
+
+def _tell_one_bracket_once(data: dict[str, Any]) -> None:
+    """Write one bracket as the default where it is: earlier specs say 1, and this one None."""
+    search, fidelity = data.get("search"), data.get("fidelity")
+    if not (isinstance(search, Mapping) and isinstance(fidelity, Mapping)):
+        return
+    if fidelity.get("brackets") == 1 and search.get("scheduler") not in BRACKETED:
+        data["fidelity"] = {**fidelity, "brackets": None}
 
 
 def _differences(

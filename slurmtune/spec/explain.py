@@ -158,7 +158,9 @@ EXPLANATIONS: Mapping[str, str] = {
     ),
     "M6": (
         "The first rung is at fidelity.min, each next one eta times as far, the last at "
-        "fidelity.max. With min = max there would be nothing to decide."
+        "fidelity.max; or fidelity.rungs lists them. With one rung there would be nothing to "
+        "decide. For irace the rungs are instances (folds, seeds, data sets): as many as "
+        "fidelity.max, and at least the first_test of them."
     ),
     "M7": (
         'The value has another type. Nothing is converted: "81" is text, 81.0 is no whole '
@@ -170,6 +172,28 @@ EXPLANATIONS: Mapping[str, str] = {
         "objective its own."
     ),
     "M10": "stop.target is about the metrics of [objective].",
+    "M11": (
+        "The options of a scheduler or sampler do nothing while another one is chosen. Most "
+        "likely the wrong one was chosen, or the option is left over."
+    ),
+    "M12": (
+        "A scheduler of your own is FILE.py:CLASS, with FILE relative to the spec. The class is "
+        "made with levels=..., reduction_factor=... and what stands in search.options; derive "
+        "it from slurmtune.schedulers.base.BaseScheduler. Its file is copied into the study."
+    ),
+    "M13": (
+        "With so few trials, or so small a budget, the scheduler could not keep its plan: "
+        "nobody would reach the last rung, or be compared with anybody."
+    ),
+    "M14": (
+        "These two exclude each other; the message says why, and the remedy which of them to "
+        "change. slurmtune explain NAME tells more about a scheduler or sampler."
+    ),
+    "M15": (
+        "fidelity.guard watches whether the order of the trials at a rung says anything about "
+        "their order at the next one. asha and async_hyperband leave out a rung that says "
+        "nothing; the others have fixed plans, and you are told."
+    ),
     "R1": (
         "Times are sbatch's: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S, in quotes. A bare "
         "number counts minutes."

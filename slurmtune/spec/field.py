@@ -28,15 +28,23 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SIGNAL = re.compile(r"(?:[BR]{1,2}:)?(?:[A-Z][A-Z0-9]{1,9}|\d{1,2})(?:@\d{1,5})?", re.ASCII)
 _OPTION = re.compile(r"[a-z][a-z0-9-]*", re.ASCII)
 _KEEP = re.compile(r"all|none|promoted|best:[1-9]\d{0,6}", re.ASCII)
+_OWN_SCHEDULER = re.compile(r"(?P<file>[^:]*[^:/]\.py):(?P<name>[A-Za-z_]\w*)", re.ASCII)
+_ARGUMENT = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+MAX_RUNGS = 10_000
+"""Rungs of a ladder: each has its own figures and may have its own resources."""
 
 Sampler = Literal[
     "random", "grid", "halton", "sobol", "hammersley", "lhs", "poisson", "rsa", "tpe", "gp",
-    "cmaes", "evolution", "pso", "neldermead", "irace", "optuna",
+    "cmaes", "evolution", "pso", "neldermead", "optuna",
 ]  # fmt: skip
 Initial = Literal["random", "sobol", "halton", "hammersley", "lhs", "poisson", "rsa"]
-Scheduler = Literal["none", "asha", "sha", "hyperband", "async_hyperband", "median", "pbt"]
+Scheduler = Literal[
+    "none", "asha", "sha", "hyperband", "async_hyperband", "pasha", "median", "pbt", "irace",
+    "dehb", "bohb",
+]  # fmt: skip
 Variant = Literal["promotion", "stopping"]
 Goal = Literal["minimize", "maximize"]
+RaceTest = Literal["friedman", "t-test", "t-test-bonferroni", "t-test-holm"]
 
 _OTHER_SAMPLERS = {
     "bohb": 'BOHB is  sampler = "tpe"  with  scheduler = "hyperband"',
@@ -44,10 +52,14 @@ _OTHER_SAMPLERS = {
     "bayesian": 'Bayesian optimisation is  sampler = "gp"',
     "bo": 'Bayesian optimisation is  sampler = "gp"',
     "mobster": 'MOBSTER is  sampler = "gp"  with  scheduler = "asha"',
-    "dehb": 'DEHB is  sampler = "evolution"  with  scheduler = "hyperband"',
     "genetic": 'write  sampler = "evolution"',
     "qmc": 'write  sampler = "sobol"',
 }
+_OTHER_SCHEDULERS = {
+    "successive_halving": "sha", "successivehalving": "sha", "asynchyperband": "asha",
+    "async_hb": "async_hyperband", "hb": "hyperband", "median_stopping": "median",
+    "medianstopping": "median", "population_based_training": "pbt", "iterated_race": "irace",
+}  # fmt: skip
 
 # sbatch options that a key of [slurm] stands for, or that belong to slurmtune.
 _OWN_OPTIONS = {
@@ -122,6 +134,73 @@ def _at_least_two(value: Any) -> Any:
     return value
 
 
+def _between(low: float, high: float, *, low_counts: bool, high_counts: bool) -> Any:
+    """Return the check that a number lies between two bounds, which count or do not."""
+    least = f"at least {low:g}" if low_counts else f"above {low:g}"
+    most = f"at most {high:g}" if high_counts else f"below {high:g}"
+
+    def check(value: Any) -> Any:
+        is_above = value >= low if low_counts else value > low
+        if not is_above or not (value <= high if high_counts else value < high):
+            raise fault("M8", f"{KEY} must be {least} and {most}, not {quoted(value)}")
+        return value
+
+    return check
+
+
+def _above_one(value: Any) -> Any:
+    if value <= 1:
+        raise fault("M8", f"{KEY} must be above 1, not {quoted(value)}")
+    return value
+
+
+def _rungs(value: Any) -> Any:
+    fix = f"such as {KEY} = [1, 3, 9, 27]"
+    if not isinstance(value, list):
+        raise fault("M7", f"{KEY} must be a list of numbers, not {kind(value)}", fix)
+    if not 1 <= len(value) <= MAX_RUNGS:
+        message = f"{KEY} must hold 1 to {MAX_RUNGS} numbers, not {len(value)}"
+        raise fault("M6", message, fix)
+    below = 0.0
+    for level in value:
+        _number(level)
+        if level <= below:
+            told = "be above 0" if below == 0 else f"increase: {quoted(level)} follows {below:g}"
+            raise fault("M6", f"{KEY} must {told}", fix)
+        below = level
+    return tuple(value)
+
+
+def _arguments(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise fault("M7", f"{KEY} must be a table, not {kind(value)}", f"write {KEY} = {{ ... }}")
+    for name, item in value.items():
+        if not _ARGUMENT.fullmatch(name):
+            raise fault("M12", f"{quoted(name)} is not the name of an argument")
+        _plain(name, item)
+    return dict(value)
+
+
+def _plain(name: str, value: Any) -> None:
+    """Let only pass what JSON can hold: the study's directory keeps it."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _plain(name, item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _plain(name, item)
+    elif not isinstance(value, (str, bool, int, float)):
+        raise fault("M7", f"{name} cannot be {kind(value)}", "write it as text")
+    elif isinstance(value, float) and not -float("inf") < value < float("inf"):
+        raise fault("M8", f"{name} must be a finite number, not {value}")
+
+
+def own_scheduler(text: str) -> tuple[str, str] | None:
+    """Return file and class of ``FILE.py:CLASS``, or None when it is a scheduler of ours."""
+    found = _OWN_SCHEDULER.fullmatch(text)
+    return (found["file"], found["name"]) if found else None
+
+
 def _boolean(value: Any) -> Any:
     if isinstance(value, bool):
         return value
@@ -168,20 +247,26 @@ def _one_of(code: str, choices: tuple[str, ...]) -> Callable[[Any], Any]:
 
 
 def _sampler(value: Any) -> Any:
-    if value in get_args(Scheduler) and value != "none":
-        fix = f'{value} says how long trials run, so it is a scheduler: scheduler = "{value}"'
-        raise fault("M2", f"{KEY} cannot be '{value}'", fix)
     if isinstance(value, str) and value.lower() in _OTHER_SAMPLERS:
         raise fault("M3", f"{KEY} cannot be '{value}'", _OTHER_SAMPLERS[value.lower()])
+    if isinstance(value, str) and value in get_args(Scheduler) and value != "none":
+        fix = f'{value} says how long trials run, so it is a scheduler: scheduler = "{value}"'
+        raise fault("M2", f"{KEY} cannot be '{value}'", fix)
     return _one_of("M1", get_args(Sampler))(value)
 
 
 def _scheduler(value: Any) -> Any:
-    if value in get_args(Sampler):
+    if isinstance(value, str) and value in get_args(Sampler):
         fix = f'{value} says what is tried, so it is a sampler: sampler = "{value}"'
         raise fault("M2", f"{KEY} cannot be '{value}'", fix)
-    if isinstance(value, str) and value.lower() == "bohb":
-        raise fault("M3", f"{KEY} cannot be '{value}'", _OTHER_SAMPLERS["bohb"])
+    if isinstance(value, str) and (":" in value or value.endswith(".py")):
+        if own_scheduler(_text(value)) is None:
+            message = f"{quoted(value)} does not name a file and a class"
+            raise fault("M12", message, 'such as "my_scheduler.py:MyScheduler"')
+        return value
+    other = _OTHER_SCHEDULERS.get(value.lower()) if isinstance(value, str) else None
+    if other is not None:
+        raise fault("M1", f"{KEY} cannot be {quoted(value)}", f'write  scheduler = "{other}"')
     return _one_of("M1", get_args(Scheduler))(value)
 
 
@@ -414,11 +499,76 @@ ResourceAmount = Annotated[
 ]
 """A resource level; whole numbers stay whole."""
 NumberOrZero = Annotated[float, BeforeValidator(_not_negative), BeforeValidator(_number)]
+Share = Annotated[
+    float,
+    BeforeValidator(_between(0, 1, low_counts=True, high_counts=True)),
+    BeforeValidator(_number),
+    Field(json_schema_extra={"minimum": 0, "maximum": 1}),
+]
+"""From 0 to 1, both included."""
+ShareBelowOne = Annotated[
+    float,
+    BeforeValidator(_between(0, 1, low_counts=True, high_counts=False)),
+    BeforeValidator(_number),
+    Field(json_schema_extra={"minimum": 0, "exclusiveMaximum": 1}),
+]
+ShareAboveZero = Annotated[
+    float,
+    BeforeValidator(_between(0, 1, low_counts=False, high_counts=True)),
+    BeforeValidator(_number),
+    Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 1}),
+]
+Probability = Annotated[
+    float,
+    BeforeValidator(_between(0, 1, low_counts=False, high_counts=False)),
+    BeforeValidator(_number),
+    Field(json_schema_extra={"exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+]
+"""Between 0 and 1, which do not count."""
+AtMostHalf = Annotated[
+    float,
+    BeforeValidator(_between(0, 0.5, low_counts=False, high_counts=True)),
+    BeforeValidator(_number),
+    Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 0.5}),
+]
+AboveOne = Annotated[
+    float,
+    BeforeValidator(_above_one),
+    BeforeValidator(_number),
+    Field(json_schema_extra={"exclusiveMinimum": 1}),
+]
+AtMostTwo = Annotated[
+    float,
+    BeforeValidator(_between(0, 2, low_counts=False, high_counts=True)),
+    BeforeValidator(_number),
+    Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 2}),
+]
+Rungs = Annotated[
+    tuple[int | float, ...],
+    BeforeValidator(_rungs),
+    WithJsonSchema({"type": "array", "items": {**_NUMBER, "exclusiveMinimum": 0}}),
+]
+"""Resources that increase; whole numbers stay whole."""
+Arguments = Annotated[Mapping[str, Any], BeforeValidator(_arguments)]
+"""Named arguments that JSON can hold."""
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 SamplerName = Annotated[Sampler, BeforeValidator(_sampler)]
 InitialName = Annotated[Initial, BeforeValidator(_one_of("M1", get_args(Initial)))]
-SchedulerName = Annotated[Scheduler, BeforeValidator(_scheduler)]
+SchedulerName = Annotated[
+    str,
+    BeforeValidator(_scheduler),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": list(get_args(Scheduler))},
+                {"type": "string", "pattern": _OWN_SCHEDULER.pattern.replace("?P", "?")},
+            ]
+        }
+    ),
+]
+"""One of ours, or ``FILE.py:CLASS``."""
 VariantName = Annotated[Variant, BeforeValidator(_one_of("M1", get_args(Variant)))]
+RaceTestName = Annotated[RaceTest, BeforeValidator(_one_of("M1", get_args(RaceTest)))]
 AcquisitionName = Annotated[str, BeforeValidator(_one_of("M1", ("ei", "poi", "ucb")))]
 KernelName = Annotated[str, BeforeValidator(_one_of("M1", ("matern", "rbf")))]
 GoalName = Annotated[Goal, BeforeValidator(_one_of("M4", get_args(Goal)))]

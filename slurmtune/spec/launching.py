@@ -26,9 +26,11 @@ from slurmtune.errors import (
 )
 from slurmtune.slurm.token import make_token
 from slurmtune.spec import build
-from slurmtune.spec.difference import Change, difference, effective
+from slurmtune.spec.custom import SchedulerCode, read_code, stored_code
+from slurmtune.spec.difference import Change, code_difference, difference, effective
 from slurmtune.spec.load import LoadedSpec
 from slurmtune.spec.model import Spec
+from slurmtune.spec.plan import build_plan, expected_units
 from slurmtune.store import fs, sealed
 from slurmtune.store.exchange import FileExchange
 from slurmtune.store.journal import Journal, history
@@ -119,10 +121,12 @@ def prepare(
     classes, requests = build.build_requests(
         spec, local=local, gpus=not local or bool(options.gpus)
     )
-    core = build.core_settings(spec, trials)
-    build.build_study(core)  # a scheduler that cannot be is told before anything is written
-    sampler = build.build_sampler(spec, build.build_space(spec), trials)
-    identity, changes, is_new = _identify(layout, loaded, core)
+    space = build.build_space(spec)
+    code = read_code(spec.search.scheduler, loaded.base_dir)
+    core = build.core_settings(spec, trials, code, space)
+    build.build_study(core, code)  # a scheduler that cannot be is told before anything is written
+    sampler = build.build_sampler(spec, space, trials)
+    identity, changes, is_new = _identify(layout, loaded, core, code)
     study = _study_of(layout, identity)
     settled = () if is_new else _settle_elsewhere(layout, identity, spec.study.name, local=local)
     for name in requests:
@@ -160,7 +164,7 @@ def prepare(
             shortest_tick_seconds=0.1 if local else 0.25,
             longest_tick_seconds=0.5 if local else 5.0,
             wall_seconds=spec.stop.wall_time,
-            expected_units=build.expected_units(build.build_plan(spec, trials)),
+            expected_units=expected_units(build_plan(spec, trials)),
         ),
         make_token=lambda number: make_token(
             str(identity["study_id"]), opened.journal.epoch, number
@@ -189,12 +193,22 @@ def read_study(layout: StudyLayout) -> Study:
         StudyNotFoundError: there is no study.
         StudyStateError: identity or journal cannot be read.
     """
+    study, records = read_journal(layout)
+    replay(study, records)
+    return study
+
+
+def read_journal(layout: StudyLayout) -> tuple[Study, list[dict[str, Any]]]:
+    """Return the study before its first event, and the records of its journal.
+
+    Raises:
+        StudyNotFoundError: there is no study.
+        StudyStateError: identity or journal cannot be read.
+    """
     identity = read_identity(layout)
     if identity is None:
         raise StudyNotFoundError(f"{layout.root} is not the directory of a study")
-    study = _study_of(layout, identity)
-    replay(study, history(layout))
-    return study
+    return _study_of(layout, identity), history(layout)
 
 
 def _settle_elsewhere(
@@ -215,7 +229,7 @@ def _study_of(layout: StudyLayout, identity: Mapping[str, Any]) -> Study:
         StudyStateError: it tells of none.
     """
     try:
-        return build.build_study(identity["core"])
+        return build.build_study(identity["core"], stored_code(layout, identity["core"]))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise StudyStateError(f"{layout.study} is damaged: it tells of no study") from error
 
@@ -242,7 +256,10 @@ def read_identity(layout: StudyLayout) -> dict[str, Any] | None:
 
 
 def _identify(
-    layout: StudyLayout, loaded: LoadedSpec, core: Mapping[str, Any]
+    layout: StudyLayout,
+    loaded: LoadedSpec,
+    core: Mapping[str, Any],
+    code: SchedulerCode | None,
 ) -> tuple[dict[str, Any], Sequence[Change], bool]:
     """Return identity, changes and whether the study is new; makes a new directory if it is."""
     is_there = os.path.lexists(layout.root)
@@ -250,7 +267,7 @@ def _identify(
         fs.check_private(layout.root)
     identity = read_identity(layout) if is_there else None
     if identity is not None:
-        changes = _changes(layout, identity, loaded.spec)
+        changes = _changes(layout, identity, loaded.spec, core)
         _refuse_changes(loaded.spec, changes)
         return {**identity, "overrides": list(loaded.overrides)}, changes, False
     layout.create()
@@ -268,13 +285,18 @@ def _identify(
         "spec": effective(loaded.spec),
     }
     fs.publish_file(layout.spec, loaded.text.encode())
+    if code is not None:
+        fs.publish_file(layout.scheduler, code.text)
     _publish_identity(layout, identity)
     return identity, (), True
 
 
-def _changes(layout: StudyLayout, identity: Mapping[str, Any], spec: Spec) -> Sequence[Change]:
+def _changes(
+    layout: StudyLayout, identity: Mapping[str, Any], spec: Spec, core: Mapping[str, Any]
+) -> Sequence[Change]:
     try:
-        return difference(identity["spec"], effective(spec))
+        found = difference(identity["spec"], effective(spec))
+        return [*found, *code_difference(identity["core"], core)]
     except (AttributeError, LookupError, TypeError) as error:
         raise StudyStateError(f"{layout.study} is damaged: it holds no spec") from error
 
@@ -285,9 +307,6 @@ def _publish_identity(layout: StudyLayout, identity: Mapping[str, Any]) -> None:
 
 def _refuse_changes(spec: Spec, changes: Sequence[Change]) -> None:
     refused = [change for change in changes if not change.allowed]
-    # The stages of successive halving are fixed when the first trial starts.
-    if spec.search.scheduler == "sha":
-        refused += [change for change in changes if change.path == "search.trials"]
     if refused:
         lines = "\n".join(f"  {c.path}: {c.old!r} -> {c.new!r}" for c in refused)
         raise SpecError(

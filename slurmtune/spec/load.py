@@ -24,7 +24,7 @@ from slurmtune.spec.source import (
     parse,
     parse_override,
 )
-from slurmtune.spec.translate import take_out_unknown, validate, wants_text
+from slurmtune.spec.translate import SEARCH_TABLES, take_out_unknown, validate, wants_text
 from slurmtune.spec.whole import problems_of_space
 from slurmtune.spec.words import kind
 
@@ -158,8 +158,9 @@ def _checked(tree: Tree) -> tuple[Spec, list[Problem]]:
         slurm["rung"], found = read_rungs(tree)
         problems += found
     search = data.get("search")
-    if isinstance(search, dict) and isinstance(search.get("gp"), dict):
-        search["gp"] = dict(search["gp"])
+    if isinstance(search, dict):
+        copied = {k: dict(search[k]) for k in SEARCH_TABLES if isinstance(search.get(k), dict)}
+        search.update(copied)
     found, meant = take_out_unknown(tree, data)
     problems += found
     rules, found = read_constraints(tree, names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from slurmtune.spec import field as f
 from slurmtune.spec import quantity
@@ -120,6 +120,72 @@ class GaussianProcessTable(Table):
     """Restarts when the kernel is fitted."""
 
 
+class MedianTable(Table):
+    """``search.median``: how the median rule works."""
+
+    min_trials: f.Count = 5
+    """Trials that the median is taken of, at least; below that nobody is stopped."""
+
+
+class PashaTable(Table):
+    """``search.pasha``: how PASHA ends."""
+
+    final: f.Boolean = True
+    """Train the best trial of the highest open rung up to `fidelity.max`."""
+
+
+class PopulationTable(Table):
+    """``search.pbt``: how population based training works."""
+
+    quantile: f.AtMostHalf = 0.2
+    """The worst part of a generation is replaced by heirs of the best part."""
+    resample: f.Share = 0.25
+    """How often a value is drawn anew rather than varied."""
+    perturb: f.AboveOne = 1.2
+    """Numbers are multiplied or divided by this."""
+    min_ready: f.ShareAboveZero = 1.0
+    """Part of a generation that must have finished before it is judged."""
+
+
+class RaceTable(Table):
+    """``search.irace``: how iterated racing works."""
+
+    budget: f.Count | None = None
+    """Evaluations in all; left out: ten for each of `search.trials`."""
+    test: f.RaceTestName = "friedman"
+    """friedman, t-test, t-test-bonferroni or t-test-holm."""
+    alpha: f.Probability = 0.05
+    """Chance of dropping a config that is as good as the best."""
+    first_test: f.Count = 5
+    """Instances that every config sees before the first test."""
+    test_every: f.Count = 1
+    """Instances between two tests."""
+
+
+class DifferentialEvolutionTable(Table):
+    """``search.dehb``: how DEHB varies configs."""
+
+    mutation: f.AtMostTwo = 0.5
+    """Weight of the difference of two parents."""
+    crossover: f.Share = 0.5
+    """Part of the values that is taken from the mutant."""
+
+
+class KernelDensityTable(Table):
+    """``search.tpe``: how the sampler tpe models what is good."""
+
+    good: f.Probability = 0.15
+    """Part of the results that counts as good."""
+    random: f.Share = 0.3333
+    """Part of the configs that is drawn without the model."""
+    candidates: f.Count = 64
+    """Draws from the good part, of which the most promising one is tried."""
+    bandwidth_factor: f.PositiveNumber = 3.0
+    """The draws spread so much wider than the model."""
+    min_bandwidth: f.PositiveNumber = 0.001
+    """Least width of a kernel, in units of the ranges."""
+
+
 class SearchTable(Table):
     """``[search]``: the sampler says what to try, the scheduler for how long."""
 
@@ -129,8 +195,11 @@ class SearchTable(Table):
     """For how long each trial runs."""
     variant: f.VariantName = "promotion"
     """asha: trials pause at a rung and are promoted, or run on until they are stopped."""
+    options: f.Arguments = Field(default_factory=dict)
+    """Arguments of a scheduler of your own."""
     trials: f.Count | None = None
-    """Configs to start; left out: the whole grid, or 100."""
+    """Configs to start; left out: the whole grid, all brackets once, or 100. pbt: members of the
+    population, left out: 20."""
     startup: f.Count = 16
     """Configs drawn by `initial` before the sampler's model is trusted."""
     initial: f.InitialName = "sobol"
@@ -140,12 +209,26 @@ class SearchTable(Table):
     gp: Annotated[GaussianProcessTable, f.AnyTable] = GaussianProcessTable()
     """Options of the sampler gp."""
 
-    @property
-    def trial_limit(self) -> int | None:
-        """How many configs to start; None: as many as the grid has."""
-        if self.trials is None and self.sampler != "grid":
-            return DEFAULT_TRIALS
-        return self.trials
+    median: Annotated[MedianTable, f.AnyTable] = MedianTable()
+    """Options of the scheduler median."""
+    pasha: Annotated[PashaTable, f.AnyTable] = PashaTable()
+    """Options of the scheduler pasha."""
+    pbt: Annotated[PopulationTable, f.AnyTable] = PopulationTable()
+    """Options of the scheduler pbt."""
+    irace: Annotated[RaceTable, f.AnyTable] = RaceTable()
+    """Options of the scheduler irace."""
+    dehb: Annotated[DifferentialEvolutionTable, f.AnyTable] = DifferentialEvolutionTable()
+    """Options of the scheduler dehb."""
+    tpe: Annotated[KernelDensityTable, f.AnyTable] = KernelDensityTable()
+    """Options of the sampler tpe, and so of the scheduler bohb."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sampler_of_bohb(cls, data: Any) -> Any:
+        """BOHB is Hyperband with the sampler tpe: nobody need say so twice."""
+        if isinstance(data, Mapping) and data.get("scheduler") == "bohb":
+            return {"sampler": "tpe", **data}
+        return data
 
 
 class FidelityTable(Table):
@@ -159,12 +242,32 @@ class FidelityTable(Table):
     """Resource of a full training."""
     eta: f.Factor = 3
     """The best 1/eta of the trials are promoted."""
+    rungs: f.Rungs | None = None
+    """The resource of each rung, in place of min, max and powers of eta."""
     resume: f.Boolean = True
     """Promoted trials continue from their checkpoint."""
-    brackets: f.Count = 1
-    """Ladders with different first rungs."""
+    brackets: f.Count | None = None
+    """Ladders with different first rungs; left out: one for asha, all for hyperband and others
+    that are made of brackets."""
+    guard: f.Boolean = False
+    """Watch whether a rung tells anything about the next one; one that does not is left out, or
+    told where it cannot be."""
+    hedge: f.ShareBelowOne = 0.0
+    """Part of the trials that is trained in full, whatever its first rungs say."""
     unit_time: f.PositiveNumber | None = None
     """Seconds for one unit of the resource, a guess for `check`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ends_of_rungs(cls, data: Any) -> Any:
+        """With `rungs`, `min` and `max` need not be given: they are its ends."""
+        rungs = data.get("rungs") if isinstance(data, Mapping) else None
+        if rungs is None:
+            return data
+        ends = (rungs[0], rungs[-1]) if isinstance(rungs, (list, tuple)) and rungs else (1, 1)
+        # What is no resource is told once, where it stands.
+        low, high = (end if f.is_number(end) and end > 0 else 1 for end in ends)
+        return {"min": low, "max": high, **data}
 
 
 class RequestTable(Table):

@@ -35,6 +35,17 @@ TABLES: Mapping[str, type[BaseModel]] = {
 }
 TOP_LEVEL = ("study", "run", "env", "space", "constraints", "start", *list(TABLES)[3:])
 
+SEARCH_TABLES: Mapping[str, type[BaseModel]] = {
+    "gp": model.GaussianProcessTable,
+    "median": model.MedianTable,
+    "pasha": model.PashaTable,
+    "pbt": model.PopulationTable,
+    "irace": model.RaceTable,
+    "dehb": model.DifferentialEvolutionTable,
+    "tpe": model.KernelDensityTable,
+}
+"""Tables within ``[search]``: the options of one sampler or scheduler."""
+
 _OTHER_WORDS: Mapping[str, Mapping[str, str]] = {
     "": {
         "hyperparameters": "space", "parameters": "space", "params": "space",
@@ -53,10 +64,13 @@ _OTHER_WORDS: Mapping[str, Mapping[str, str]] = {
                "num_trials": "trials", "n_experiments": "trials", "searcher": "sampler",
                "search_alg": "sampler", "algorithm": "sampler", "method": "sampler",
                "pruner": "scheduler", "concurrency": "parallel", "max_concurrent": "parallel",
-               "n_jobs": "parallel", "workers": "parallel", "n_startup_trials": "startup"},
+               "n_jobs": "parallel", "workers": "parallel", "n_startup_trials": "startup",
+               "scheduler_options": "options", "population": "trials",
+               "population_size": "trials"},
     "fidelity": {"max_t": "max", "max_iter": "max", "max_epochs": "max", "max_resource": "max",
                  "grace_period": "min", "min_resource": "min", "min_t": "min",
-                 "reduction_factor": "eta", "time_attr": "resource", "name": "resource"},
+                 "reduction_factor": "eta", "time_attr": "resource", "name": "resource",
+                 "levels": "rungs", "rung_levels": "rungs", "milestones": "rungs"},
     "slurm": {"timeout": "time", "walltime": "time", "runtime": "time", "timeout_min": "time",
               "time_limit": "time", "memory": "mem", "mem_gb": "mem", "gpus": "gpus_per_node",
               "gpu": "gpus_per_node", "cpus": "cpus_per_task", "queue": "partition",
@@ -167,9 +181,8 @@ class _UnknownKeys:
                 self._in_objectives(data.get(name))
             else:
                 self._in_table(data.get(name), table, (name,))
-        self._in_table(
-            _inner(data, ("search", "gp")), model.GaussianProcessTable, ("search", "gp")
-        )
+        for name, table in SEARCH_TABLES.items():
+            self._in_table(_inner(data, ("search", name)), table, ("search", name))
         rungs = _inner(data, ("slurm", "rung"))
         for key, rung in rungs.items() if isinstance(rungs, dict) else ():
             self._in_table(rung, model.RungTable, ("slurm", "rung", str(key)))

@@ -11,6 +11,7 @@ from slurmtune.space.space import Space
 from slurmtune.spec.build import build_space
 from slurmtune.spec.model import Spec
 from slurmtune.spec.problem import Problem
+from slurmtune.spec.rungs import trial_limit
 from slurmtune.spec.source import Path, Tree
 
 DRAWS = 2000
@@ -62,7 +63,7 @@ def _impossible_starts(tree: Tree, space: Space) -> Iterator[Problem]:
 
 
 def _impossible_rules(tree: Tree, spec: Spec, space: Space) -> Iterator[Problem]:
-    limit = spec.search.trial_limit
+    limit = trial_limit(spec)
     if not spec.constraints or (limit is not None and limit <= len(spec.start)):
         return
     broken = dict.fromkeys(space.constraints, 0)

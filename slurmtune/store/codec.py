@@ -1,8 +1,8 @@
-"""Events as JSON records and back, and actions as one line of text.
+"""Events and verdicts as JSON records and back, and actions as one line of text.
 
-A record holds the event's type under ``t`` and its fields under their own names; fields at their
-default are left out. What a decision led to is recorded beside the event as text, so that a replay
-can compare and a reader understands.
+The record of an event holds its type under ``t`` and its fields under their own names; fields at
+their default are left out. What a decision led to is recorded beside the event as text, so that a
+replay can compare and a reader understands.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from slurmtune.core import events
 from slurmtune.core.actions import (
     Action,
+    DropCheckpoints,
     Finish,
     Offer,
     Propose,
@@ -21,7 +22,9 @@ from slurmtune.core.actions import (
     Withdraw,
 )
 from slurmtune.core.ids import trial_id
+from slurmtune.core.ports import Standing
 from slurmtune.core.trial import Outcome
+from slurmtune.core.verdict import Verdict, VerdictKind
 from slurmtune.errors import CorruptJournalError
 from slurmtune.store.frame import decode_number, encode_number
 
@@ -32,6 +35,7 @@ _TYPES: Mapping[str, type[events.Event]] = {
 _ENCODE: Mapping[str, Callable[[Any], Any]] = {
     "outcome": lambda outcome: outcome.value,
     "tail": list,
+    "names": list,
     "config": dict,
     "metrics": lambda metrics: {k: encode_number(v) for k, v in metrics.items()},
     "limits": asdict,
@@ -39,6 +43,7 @@ _ENCODE: Mapping[str, Callable[[Any], Any]] = {
 _DECODE: Mapping[str, Callable[[Any], Any]] = {
     "outcome": Outcome,
     "tail": tuple,
+    "names": tuple,
     "metrics": lambda metrics: {k: decode_number(v) for k, v in metrics.items()},
     "limits": lambda limits: events.Limits(
         **{**limits, "rung_classes": tuple(limits["rung_classes"])}
@@ -103,7 +108,43 @@ def describe_action(action: Action) -> str:
             return f"Withdraw {attempt}"
         case StopAttempt(attempt=attempt):
             return f"StopAttempt {attempt}"
+        case DropCheckpoints(trial=trial, names=names):
+            return f"DropCheckpoints {trial_id(trial)} {' '.join(names)}"
         case Finish(reason=reason):
             return f"Finish {reason}"
         case _:
             raise TypeError(f"not an action: {action!r}")
+
+
+def encode_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return the record of a verdict."""
+    record = _given(verdict)
+    record["kind"] = verdict.kind.value
+    if verdict.standing is not None:
+        record["standing"] = _given(verdict.standing)
+    return record
+
+
+def decode_verdict(record: Mapping[str, Any]) -> Verdict:
+    """Return the verdict of a record.
+
+    Raises:
+        CorruptJournalError: it is no record of a verdict.
+    """
+    values = dict(record)
+    try:
+        standing = values.pop("standing", None)
+        kind = VerdictKind(values.pop("kind"))
+        return Verdict(
+            kind=kind,
+            standing=None if standing is None else Standing(**{"place": None, **standing}),
+            **values,
+        )
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CorruptJournalError(f"the journal holds a damaged verdict: {error}") from error
+
+
+def _given(value: Verdict | Standing) -> dict[str, Any]:
+    """Return the fields that are neither None nor empty."""
+    given = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: one for name, one in given.items() if one is not None and one != ""}

@@ -4,6 +4,9 @@ Four kinds of record, told by ``k``; ``n`` counts them from 0: ``start`` (the pr
 ``report`` (metrics at a resource), ``checkpoint`` (one is published), ``end`` (how it ended). Only
 the slot that claimed the attempt writes its log.
 
+A ``start`` with ``"continued": true`` began in the process of the attempt before it. An ``end``
+with ``"holds": true`` left its program alive, waiting for more work on its trial.
+
 Runs in the job: Python 3.8, standard library only.
 """
 

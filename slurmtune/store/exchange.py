@@ -153,6 +153,24 @@ class FileExchange:
         fs.make_dir(self._layout.attempt(attempt))
         fs.publish_file(self._layout.stop_file(attempt), b"stop\n")
 
+    def drop_checkpoints(self, trial: int, names: Sequence[str]) -> None:
+        """Remove these checkpoints of the trial; what is gone already is no error.
+
+        Raises:
+            ValueError: a name is none of a checkpoint.
+            OSError: some could not be removed; the others are gone.
+        """
+        for name in names:
+            parse_checkpoint_name(name)
+        failures = []
+        for name in names:
+            try:
+                fs.remove_tree(self._layout.checkpoint(trial, name))
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
     def watch(self, attempt: str, *, offered: bool) -> None:
         """Read this attempt from now on; watching it again changes nothing."""
         if attempt not in self._watched:
@@ -399,6 +417,7 @@ def _ended(attempt: str, record: frame.Record, now: float) -> Event:
         cause=cause[:_MAX_CAUSE_CHARS] if isinstance(cause, str) else "",
         tail=_short_tail(tail),
         gave_up=record.get("gave_up") is True,
+        holding=record.get("holds") is True,
     )
 
 
@@ -454,6 +473,7 @@ def _offer_data(offer: Offer) -> bytes:
         "end": offer.end,
         "checkpoint": offer.checkpoint,
         "seed": offer.seed,
+        "holder": offer.holder,
         "nonce": uuid.uuid4().hex,
     }
     return json.dumps(record, allow_nan=False).encode("ascii") + b"\n"

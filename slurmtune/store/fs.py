@@ -114,6 +114,27 @@ def publish_file(path: str, data: bytes, mode: int = 0o600) -> None:
     sync_dir(os.path.dirname(path))
 
 
+def place_file(path: str, data: bytes) -> None:
+    """Make a file appear whole for a process of this machine, which dies with it: nothing is synced.
+
+    Raises:
+        OSError: it could not be done.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+    try:
+        descriptor = os.open(temporary, _CREATE, 0o600)
+        try:
+            _write_all(descriptor, data, 0)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except OSError:
+        _unlink_quietly(temporary)
+        if not _holds(path, data):
+            raise
+
+
 def publish_once(path: str, data: bytes) -> bool:
     """Make ``path`` hold ``data`` if there is no such file; tell whether it holds ours.
 

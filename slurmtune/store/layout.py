@@ -30,6 +30,8 @@ class StudyLayout:
         """The study's directory."""
         self.spec = os.path.join(root, "spec.toml")
         """Copy of the spec."""
+        self.scheduler = os.path.join(root, "scheduler.py")
+        """The user's own scheduler, if the spec names one: a copy."""
         self.study = os.path.join(root, "study.json")
         """Identity of the study: id, hash of the spec, version of the format."""
         self.status = os.path.join(root, "status.json")
@@ -47,6 +49,8 @@ class StudyLayout:
         """Folder of the commands to the driver."""
         self.finished = os.path.join(self.control, "finished")
         """Published when the study is done: slots leave."""
+        self.settled = os.path.join(self.control, "settled.json")
+        """Attempts of programs that wait for more, whose end the driver has seen and answered."""
         self.lib = os.path.join(root, "lib")
         """Folder of the library for the user's program."""
         self.library = os.path.join(self.lib, "slurmtune.zip")
@@ -165,6 +169,10 @@ class StudyLayout:
     def stop_file(self, attempt: str) -> str:
         """Return the path of the request to save and leave."""
         return os.path.join(self.attempt(attempt), "stop")
+
+    def more(self, attempt: str) -> str:
+        """Return the path of the answer to a program that ended this attempt and asks for more."""
+        return os.path.join(self.attempt(attempt), "more.json")
 
     def checkpoints(self, trial: int) -> str:
         """Return the folder of a trial's checkpoints."""

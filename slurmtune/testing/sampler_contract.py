@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from slurmtune.core.events import Config
-from slurmtune.core.ports import HistoryView, Observation, Sampler
+from slurmtune.core.ports import Asked, HistoryView, Observation, Sampler
 from slurmtune.space.condition import Condition
 from slurmtune.space.domain import (
     Choice,
@@ -38,6 +38,12 @@ class FixedHistory:
 
     configs: Sequence[Config] = ()
     observations: Sequence[Observation] = field(default=())
+    asked: Sequence[Asked] = ()
+    """Left out: a plain new config is asked for, and so were those before."""
+
+    def __post_init__(self) -> None:
+        if not self.asked:
+            object.__setattr__(self, "asked", (Asked(),) * (len(self.configs) + 1))
 
 
 def finite_space() -> Space:

@@ -4,7 +4,7 @@ Everything happens in virtual time and follows from the arguments::
 
     rig = StudyRig(trials=81, slots=16)
     assert rig.run() == "done"
-    rig.study.rungs, rig.journal.records, rig.cluster.attempt_spans()
+    rig.study.results.rungs, rig.journal.records, rig.cluster.attempt_spans()
 
 `StudyRig.new_driver` is what a second launch does: it replays the journal into an empty study and
 meets slots and files as the driver before left them.
@@ -66,6 +66,10 @@ class RigFiles(NoFiles):
     def announce_end(self, *, finished: bool) -> None:
         """Tell the simulated slots."""
         self._cluster.announce_end(finished=finished)
+
+    def announce_settled(self, attempts: Sequence[str]) -> None:
+        """Tell the programs that wait."""
+        self._cluster.announce_settled(attempts)
 
     def commands(self) -> Sequence[Command]:
         """Return what was not acknowledged yet."""

@@ -2,19 +2,18 @@
 
 The program reports by appending lines to a file (or by printing); this process copies them into
 the event log, which it alone writes. One loop waits for everything at once: the end of the
-program, signals, output, and the time to look at files. Runs in the job: Python 3.8, standard
-library only.
+program, signals, output, and the time to look at files. A program that did and saved all and asks
+for more outlives its attempt (see `held`). Runs in the job: Python 3.8, standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import time
-from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, cast
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from slurmtune.core import ids
 from slurmtune.errors import SlurmtuneError
@@ -22,11 +21,13 @@ from slurmtune.store import checkpoint, event_log, frame, fs
 from slurmtune.store.layout import StudyLayout
 from slurmtune.worker import cause, command, environment
 from slurmtune.worker.attempt_log import AttemptLog, fitting
+from slurmtune.worker.held import Held, Process, finish
 from slurmtune.worker.metrics import (
     MAX_REPORTS,
     Failed,
     Item,
     MetricReader,
+    More,
     Number,
     Report,
     Saved,
@@ -35,12 +36,14 @@ from slurmtune.worker.metrics import (
 from slurmtune.worker.parse import OutputParser
 from slurmtune.worker.program import Program, ProgramEnd, oom_kills
 from slurmtune.worker.signals import WARNINGS, SignalInbox
+from slurmtune.worker.task import Task
 from slurmtune.worker.verdict import (
     BY_DEADLINE,
     BY_SIGNAL,
     BY_STOP,
     FAILED,
     NOT_INTERRUPTED,
+    PREEMPTED,
     SUCCEEDED,
     Seen,
     judge,
@@ -59,6 +62,9 @@ _TAIL_BYTES = 64 * 1024
 # Some programs put numbers into names.
 _MAX_NAMES = 10_000
 _LOG_PATIENCE_SECONDS = 60.0
+# A program hears from its slot within this time after its patience should have ended; it leaves by
+# itself if the slot is gone.
+_LATE_ANSWER_SECONDS = 60.0
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -81,20 +87,6 @@ class SlotIdentity(NamedTuple):
         return fields
 
 
-class Task(NamedTuple):
-    """What an offer asks for."""
-
-    attempt: str
-    trial: int
-    rung: int
-    config: Mapping[str, Any]
-    start: Number
-    end: Optional[Number]
-    checkpoint: Optional[str]
-    seed: int
-    nonce: str
-
-
 class Limits(NamedTuple):
     """When to end a program that does not end by itself."""
 
@@ -104,6 +96,8 @@ class Limits(NamedTuple):
     """So long before the deadline an interruption is called a timeout."""
     grace_seconds: float
     """From SIGTERM to SIGKILL."""
+    least_seconds: float = 0.0
+    """With less time left nothing is begun, and no program waits for more."""
 
 
 class AttemptResult(NamedTuple):
@@ -111,48 +105,8 @@ class AttemptResult(NamedTuple):
 
     outcome: str
     seconds: float
-
-
-def parse_offer(data: bytes, attempt: str, names: Optional[Collection[str]] = None) -> Task:
-    """Return the task in an offer of ``attempt``; unknown keys are ignored.
-
-    ``names`` are the hyperparameters that it may give values to; None allows all.
-
-    Raises:
-        ValueError: it is no offer of this attempt.
-    """
-    try:
-        offer = json.loads(data.decode("utf-8"))
-        if offer["attempt"] != attempt or not isinstance(offer["config"], dict):
-            raise ValueError("the content does not belong to the name")
-        for name, value in offer["config"].items():
-            is_known = names is None or name in names
-            if not (is_known and isinstance(value, (str, int, float))):
-                raise ValueError(f"{name[:100]!r} is no hyperparameter, or has no plain value")
-        has_text = isinstance(offer.get("checkpoint"), (str, type(None)))
-        if not has_text:
-            raise ValueError("the name of its checkpoint is no text")
-        key = ids.parse_attempt_id(attempt)
-        return Task(
-            attempt=attempt,
-            trial=key.trial,
-            rung=key.rung,
-            config=offer["config"],
-            start=_resource(offer.get("start") or 0),
-            end=None if offer.get("end") is None else _resource(offer["end"]),
-            checkpoint=offer.get("checkpoint"),
-            seed=int(offer.get("seed") or 0),
-            nonce=str(offer.get("nonce", "")),
-        )
-    except (KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"not an offer: {error!r}") from None
-
-
-def _resource(value: Any) -> Number:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and 0 <= value < float("inf"):
-        return cast("Number", value)
-    raise ValueError(f"no resource: {value!r}")
+    held: Optional[Held] = None
+    """The program, if it waits for more."""
 
 
 def near_seconds(time_limit_seconds: float) -> float:
@@ -165,7 +119,7 @@ def near_seconds(time_limit_seconds: float) -> float:
 
 
 class Attempt:
-    """Runs one claimed attempt."""
+    """Runs one claimed attempt: in a new process, or in that of ``held``, which can go on."""
 
     def __init__(
         self,
@@ -176,8 +130,12 @@ class Attempt:
         identity: SlotIdentity,
         limits: Limits,
         inbox: SignalInbox,
+        held: Optional[Held] = None,
     ) -> None:
         self._task = task
+        self._held = held
+        self._process: Optional[Process] = None if held is None else held.process
+        self._parser: Optional[OutputParser] = None
         self._layout = layout
         self._manifest = manifest
         self._identity = identity
@@ -187,6 +145,12 @@ class Attempt:
         self._objectives: List[str] = list(manifest.get("objectives") or [])
         self._resource_name: str = manifest.get("resource") or ""
         self._start: Number = 0
+        self._started = 0.0
+        self._memory_kills = 0
+        self._saved_at_end = ""
+        self._asks_for_more = False
+        self._owes_answer = False
+        self._tail_begin = 0
         self._reported: Dict[str, None] = {}
         self._report_count = 0
         self._reached: Optional[Number] = None
@@ -203,56 +167,64 @@ class Attempt:
         Raises:
             OSError: the study's directory cannot be written.
         """
-        fs.make_dir(self._folder)
-        self._log = AttemptLog(self._layout.events(self._task.attempt))
-        self._output = os.open(
-            self._layout.output(self._task.attempt), _NEW_FILE | os.O_APPEND, 0o600
-        )
+        descriptors = [] if self._process is None else [self._process.output]
+        kept = -1
         try:
-            return self._run()
+            fs.make_dir(self._folder)
+            self._log = AttemptLog(self._layout.events(self._task.attempt))
+            self._output = os.open(
+                self._layout.output(self._task.attempt), _NEW_FILE | os.O_APPEND, 0o600
+            )
+            descriptors.append(self._output)
+            result = self._run()
+            if result.held is not None:
+                kept = result.held.process.output
+            return result
+        except BaseException:
+            if self._process is not None:
+                self._process.program.kill()
+            raise
         finally:
-            os.close(self._output)
+            for descriptor in descriptors:
+                if descriptor != kept:
+                    os.close(descriptor)
 
     def _run(self) -> AttemptResult:
-        loaded, note = self._find_checkpoint()
+        held, task = self._held, self._task
+        loaded, note = self._find_checkpoint() if held is None else (held.checkpoint, "")
         if note:
             self._note(note)
             self._start = _resource_of(loaded) if loaded else 0
         else:
-            self._start = self._task.start if loaded else 0
-        folder = self._layout.checkpoint(self._task.trial, loaded) if loaded else ""
+            self._start = task.start
+        folder = self._checkpoint_folder(loaded) if loaded else ""
         self._save_folder = checkpoint.begin(
-            self._layout,
-            self._task.trial,
-            checkpoint.checkpoint_name(self._start, self._task.attempt),
+            self._layout, task.trial, checkpoint.checkpoint_name(self._start, task.attempt)
         )
-        started = time.monotonic()
-        memory_kills = oom_kills()
-        program: Optional[Program] = None
+        self._started = time.monotonic()
+        self._memory_kills = oom_kills()
         refusal = ""
         argv: List[str] = []
         try:
             context = self._write_files(folder)
-            argv = self._argv(context)
-            program = self._program(argv, context, folder)
+            variables = self._variables(context, folder)
+            if held is not None:
+                argv = list(held.process.argv)
+                self._hand_over(held, variables)
+            else:
+                argv = self._argv(context)
+                program = self._program(argv, variables)
+                output_path = self._layout.output(task.attempt)
+                self._process = Process(program, argv, self._output, output_path)
         except (OSError, ValueError, SlurmtuneError) as error:
             refusal = _why_not_started(error, argv)
         # After the start: the program loads while the record goes to the disk.
         self._log_start(argv, loaded, note)
-        if program is None:
-            shutil.rmtree(self._save_folder, ignore_errors=True)
-            return self._end(FAILED, refusal, ProgramEnd(None, None), started)
-        try:
-            self._supervise(program)
-        except BaseException:
-            program.kill()
-            raise
-        end = program.finish()
-        self._take(self._new_items(final=True))
-        self._await_signal(end)
-        outcome, why = judge(self._seen(end, memory_was_hit=oom_kills() > memory_kills))
-        self._keep_saved(outcome)
-        return self._end(outcome, why, end, started)
+        if refusal or self._process is None:
+            return self._end_of_refused(refusal)
+        if self._supervise(self._process.program):
+            return self._end_of_held(self._process)
+        return self._end_of_program(self._process.program)
 
     # Before the program ------------------------------------------------------------------------
 
@@ -298,9 +270,18 @@ class Attempt:
 
     def _is_whole(self, name: str) -> bool:
         try:
-            return checkpoint.verify(self._layout.checkpoint(self._task.trial, name))
+            return checkpoint.verify(self._checkpoint_folder(name))
         except ValueError:
             return False
+
+    def _checkpoint_folder(self, name: str) -> str:
+        """Return the folder of a checkpoint: it is with the trial whose attempt saved it.
+
+        Raises:
+            ValueError: ``name`` is not the name of a checkpoint.
+        """
+        _, writer = checkpoint.parse_checkpoint_name(name)
+        return self._layout.checkpoint(ids.parse_attempt_id(writer).trial, name)
 
     def _write_files(self, checkpoint_folder: str) -> Dict[str, str]:
         """Write what the program reads, and return the values of the command's placeholders."""
@@ -349,11 +330,12 @@ class Attempt:
             ],
         )
 
-    def _program(
-        self, argv: Sequence[str], context: Mapping[str, str], checkpoint_folder: str
-    ) -> Program:
+    def _variables(
+        self, context: Mapping[str, str], checkpoint_folder: str
+    ) -> environment.Variables:
         task, layout, manifest = self._task, self._layout, self._manifest
-        variables = environment.Variables(
+        patience = self._linger_seconds + _LATE_ANSWER_SECONDS
+        return environment.Variables(
             study=str(manifest.get("study", "")),
             dir=layout.root,
             trial=context["trial"],
@@ -372,19 +354,57 @@ class Attempt:
             files=self._files_folder if manifest.get("files") else "",
             objectives=environment.join_names(self._objectives),
             keep_checkpoints=str(manifest.get("keep_checkpoints") or 2),
+            more=layout.more(task.attempt) if self._may_stay else "",
+            more_seconds=f"{patience:.0f}" if self._may_stay else "",
         )
+
+    @property
+    def _linger_seconds(self) -> float:
+        return float(self._manifest.get("linger_seconds") or 0)
+
+    @property
+    def _may_stay(self) -> bool:
+        """Whether the program may wait for more work after its end.
+
+        Not where nothing can follow; nor where its output is read, which belongs to one attempt.
+        """
+        manifest, end = self._manifest, self._task.end
+        top = manifest.get("top")
+        return (
+            end is not None
+            and (top is None or end < top)
+            and self._linger_seconds > 0
+            and bool(manifest.get("reuse", True))
+            and bool(manifest.get("resume", True))
+            and not manifest.get("parse")
+        )
+
+    def _hand_over(self, held: Held, variables: environment.Variables) -> None:
+        """Let the program that waits go on as this attempt.
+
+        Raises:
+            OSError: it could not be told.
+        """
+        task = self._task
+        path = held.process.output_path
+        self._note(f"the program goes on in the same process; its output is in {path}")
+        with contextlib.suppress(OSError):
+            self._tail_begin = os.fstat(held.process.output).st_size
+        self._read_metrics(variables)
+        content = environment.handover(
+            variables, rung=task.rung, start=self._start, end=task.end
+        )
+        fs.place_file(held.more, content)
+
+    def _program(self, argv: Sequence[str], variables: environment.Variables) -> Program:
+        manifest = self._manifest
         expressions = manifest.get("parse") or {}
         self._parser = (
             OutputParser(expressions, resource_name=self._resource_name, start=self._start)
             if expressions
             else None
         )
-        self._metric_reader = MetricReader(
-            variables.metrics,
-            resource_name=self._resource_name,
-            start=self._start,
-            note=self._note,
-        )
+        self._read_metrics(variables)
         return Program(
             argv,
             environment=environment.program_environment(
@@ -398,6 +418,14 @@ class Attempt:
             capture=self._parser is not None,
         )
 
+    def _read_metrics(self, variables: environment.Variables) -> None:
+        self._metric_reader = MetricReader(
+            variables.metrics,
+            resource_name=self._resource_name,
+            start=self._start,
+            note=self._note,
+        )
+
     def _log_start(self, argv: Sequence[str], loaded: str, note: str) -> None:
         fields: Dict[str, Any] = self._identity.record()
         fields.update(
@@ -408,12 +436,14 @@ class Attempt:
         )
         if note:
             fields["note"] = note
+        if self._held is not None:
+            fields["continued"] = True
         self._log.add(event_log.START, **fields)
 
     # While it runs -----------------------------------------------------------------------------
 
-    def _supervise(self, program: Program) -> None:
-        """Return when the program has ended."""
+    def _supervise(self, program: Program) -> bool:
+        """Return when the program has ended, or when it waits for more; tell whether it does."""
         look_seconds = _FIRST_LOOK_SECONDS
         next_look = time.monotonic() + look_seconds
         next_stop_look = time.monotonic() + _STOP_LOOK_SECONDS
@@ -424,6 +454,8 @@ class Attempt:
                 break
             if now >= next_look:
                 self._take(self._new_items(final=False))
+                if self._meet_request(program):
+                    return True
                 look_seconds = min(_LONGEST_LOOK_SECONDS, 1.2 * look_seconds)
                 next_look = now + look_seconds
             if now >= next_stop_look:
@@ -441,6 +473,44 @@ class Attempt:
                 break  # a process left behind may hold the pipe open
             self._take_output(data)
         self._take_output(b"", final=True)
+        return False
+
+    def _meet_request(self, program: Program) -> bool:
+        """Answer a program that asks for more; tell whether it waits now, with its attempt over."""
+        if self._asks_for_more:
+            self._asks_for_more = False
+            if self._can_be_held() and not program.has_ended():
+                return True
+            self._owes_answer = True
+        if self._owes_answer and self._may_stay:
+            # On a full disk the next look tries again.
+            with contextlib.suppress(OSError):
+                fs.place_file(self._layout.more(self._task.attempt), environment.NO_MORE)
+                self._owes_answer = False
+        return False
+
+    def _can_be_held(self) -> bool:
+        """Tell whether the attempt is done, saved at its end, and may be followed by another.
+
+        What the program wrote to ``SLURMTUNE_SAVE`` is published for that.
+        """
+        deadline, end = self._limits.deadline, self._task.end
+        is_done = (
+            self._gave_up is None
+            and end is not None
+            and self._reached is not None
+            and self._reached >= end
+            and all(name in self._reported for name in self._objectives)
+        )
+        if (
+            not (self._may_stay and is_done)
+            or self._interrupted_by
+            or self._inbox.received
+            or (deadline is not None and deadline - time.monotonic() < self._limits.least_seconds)
+        ):
+            return False
+        self._keep_saved(SUCCEEDED)
+        return self._saved_at_end != ""
 
     def _meet_signals(self, program: Program, now: float) -> None:
         grace = self._limits.grace_seconds
@@ -512,6 +582,8 @@ class Attempt:
                 )
             elif isinstance(item, Saved):
                 self._take_saved(item)
+            elif isinstance(item, More):
+                self._asks_for_more = True
             else:
                 assert isinstance(item, Failed)
                 self._gave_up = item.why
@@ -522,11 +594,65 @@ class Attempt:
         except ValueError:
             attempt = ""
         if attempt == self._task.attempt and resource == saved.resource:
-            self._log.add(event_log.CHECKPOINT, resource=resource, name=saved.name)
+            self._log_checkpoint(resource, saved.name)
         else:
             self._note(f"not a checkpoint of this attempt: {saved.name[:100]}")
 
+    def _log_checkpoint(self, resource: Number, name: str) -> None:
+        self._log.add(event_log.CHECKPOINT, resource=resource, name=name)
+        if resource == self._task.end:
+            self._saved_at_end = name
+
     # After it ----------------------------------------------------------------------------------
+
+    def _end_of_refused(self, why: str) -> AttemptResult:
+        """The program could not be started, or one that waits could not be told to go on."""
+        shutil.rmtree(self._save_folder, ignore_errors=True)
+        if self._process is not None:
+            self._process.program.kill()
+            self._process.program.finish()
+        return self._end(FAILED, why, ProgramEnd(None, None))
+
+    def _end_of_program(self, program: Program) -> AttemptResult:
+        end = program.finish()
+        self._take(self._new_items(final=True))
+        self._await_signal(end)
+        memory_was_hit = oom_kills() > self._memory_kills
+        outcome, why = judge(self._seen(end, memory_was_hit=memory_was_hit))
+        if self._never_went_on():
+            outcome, why = PREEMPTED, "the program ended while it waited for more work"
+        self._keep_saved(outcome)
+        return self._end(outcome, why, end)
+
+    def _never_went_on(self) -> bool:
+        """Tell whether the program was gone before it heard that there is more.
+
+        Then nothing is wrong with the trial: the attempt is repeated in a process of its own.
+        """
+        held = self._held
+        if held is None or self._reported or self._gave_up is not None or self._interrupted_by:
+            return False
+        try:
+            return os.path.basename(held.more) in fs.list_dir(os.path.dirname(held.more))
+        except OSError:
+            return False
+
+    def _end_of_held(self, process: Process) -> AttemptResult:
+        """The attempt is over, and its program waits for more."""
+        task = self._task
+        assert task.end is not None
+        # The program is told of another one.
+        shutil.rmtree(self._save_folder, ignore_errors=True)
+        result = self._end(SUCCEEDED, "", ProgramEnd(None, None), holds=True)
+        held = Held(
+            process=process,
+            attempt=task.attempt,
+            end=task.end,
+            checkpoint=self._saved_at_end,
+            more=self._layout.more(task.attempt),
+            unit_seconds=result.seconds / (task.end - self._start),
+        )
+        return result._replace(held=held)
 
     def _await_signal(self, end: ProgramEnd) -> None:
         """Wait a moment for the signal that may have ended the program before it reached us."""
@@ -567,7 +693,10 @@ class Attempt:
 
     def _keep_saved(self, outcome: str) -> None:
         """Publish what the program wrote to ``SLURMTUNE_SAVE``, if it is a whole checkpoint."""
-        names = os.listdir(self._save_folder)
+        try:
+            names = os.listdir(self._save_folder)
+        except FileNotFoundError:
+            return  # it was done when the program asked for more
         end, reached = self._task.end, self._reached
         if outcome == SUCCEEDED and end is not None:
             resource: Number = end
@@ -594,10 +723,13 @@ class Attempt:
             shutil.rmtree(self._save_folder, ignore_errors=True)
         else:
             if is_new:
-                self._log.add(event_log.CHECKPOINT, resource=resource, name=name)
+                self._log_checkpoint(resource, name)
 
-    def _end(self, outcome: str, why: str, end: ProgramEnd, started: float) -> AttemptResult:
-        seconds = time.monotonic() - started
+    def _end(
+        self, outcome: str, why: str, end: ProgramEnd, *, holds: bool = False
+    ) -> AttemptResult:
+        seconds = time.monotonic() - self._started
+        marks = {"holds": True} if holds else {}
         tail = [] if outcome == SUCCEEDED else cause.recorded_tail(self._tail())
         self._log.add(
             event_log.END,
@@ -608,16 +740,19 @@ class Attempt:
             tail=fitting(tail, length=cause.RECORDED_LINE_LENGTH, total=40_000, from_end=True),
             seconds=round(seconds, 3),
             gave_up=self._gave_up is not None,
+            **marks,
         )
         self._log.finish(_LOG_PATIENCE_SECONDS)
         return AttemptResult(outcome, seconds)
 
     def _tail(self) -> List[str]:
         """Return the last lines of the program's output."""
-        path = self._layout.output(self._task.attempt)
+        if self._process is None:
+            return []
         try:
-            size = os.fstat(self._output).st_size
-            data = fs.read_file(path, max(0, size - _TAIL_BYTES))
+            size = os.fstat(self._process.output).st_size
+            begin = max(self._tail_begin, size - _TAIL_BYTES)
+            data = fs.read_file(self._process.output_path, begin)
         except OSError:
             return []
         return data.decode("utf-8", "replace").splitlines()[-cause.TAIL_LINES :]

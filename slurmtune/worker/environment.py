@@ -1,5 +1,20 @@
 """What a program of any language gets: variables ``SLURMTUNE_*``, ``config.json``, ``params.sh``.
 
+A program need not leave when it is done: its trial may be trained on, and then nothing has to be
+loaded again. If ``SLURMTUNE_MORE`` is not empty it may
+
+1. report at ``SLURMTUNE_END`` and save there: into ``SLURMTUNE_SAVE``, written as a whole;
+2. append ``{"_more": true}`` to ``SLURMTUNE_METRICS``, and wait until there is a file at
+   ``SLURMTUNE_MORE`` (at most ``SLURMTUNE_MORE_SECONDS``; a signal ends the waiting too);
+3. read it. ``{"end": null}`` means: leave. Otherwise the program now runs another attempt: the
+   keys are the variables in lower case, without ``SLURMTUNE_``, with ``start``, ``end`` and
+   ``rung`` as numbers. The program removes the file, which says that it goes on, trains from
+   ``start`` to ``end``, reports to the new ``metrics``, saves into the new ``save``, and may then
+   ask again, at the new ``more``.
+
+Only one process may ask, and only if what it holds at the end is what it saved. What it does after
+that, before it leaves, belongs to no attempt.
+
 Runs in the job: Python 3.8, standard library only.
 """
 
@@ -55,6 +70,10 @@ class Variables(NamedTuple):
     """Names of the metrics that the study wants, with commas between."""
     keep_checkpoints: str
     """How many checkpoints of an attempt are kept."""
+    more: str
+    """Path of the file that tells what to do after the end; empty: leave."""
+    more_seconds: str
+    """How long to wait for it at most."""
 
 
 def program_environment(
@@ -82,6 +101,19 @@ def program_environment(
     for name, value in variables._asdict().items():
         result[_PREFIX + name.upper()] = value
     return result
+
+
+def handover(
+    variables: Variables, *, rung: int, start: float, end: Optional[float]
+) -> bytes:
+    """Return the text of ``more.json`` for a program that goes on as another attempt."""
+    record: Dict[str, Any] = dict(variables._asdict())
+    record.update(rung=rung, start=start, end=end)
+    return (json.dumps(record) + "\n").encode("ascii")
+
+
+NO_MORE = b'{"end": null}\n'
+"""The text of ``more.json`` for a program that is to leave."""
 
 
 def config_json(config: Mapping[str, Any]) -> bytes:

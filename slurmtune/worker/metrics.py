@@ -1,7 +1,8 @@
 """Lines of ``metrics.jsonl``: how a program of any language tells what it reached.
 
 A line is a JSON object of numbers: ``{"epoch": 3, "val_loss": 0.2}``. Keys that begin with ``_``
-are ours: a checkpoint that the session published, the trial's own word that it cannot work.
+are ours: a checkpoint that the session published, the trial's own word that it cannot work, or
+that it is done and waits for more.
 The reader takes whole lines only; the last one may still be torn.
 
 Runs in the job: Python 3.8, standard library only.
@@ -23,6 +24,7 @@ Number = Union[int, float]
 CHECKPOINT_KEY = "_checkpoint"
 RESOURCE_KEY = "_resource"
 FAIL_KEY = "_fail"
+MORE_KEY = "_more"
 MAX_METRICS = 100
 """Metrics in one report."""
 MAX_NAME_LENGTH = 128
@@ -56,7 +58,11 @@ class Failed(NamedTuple):
     why: str
 
 
-Item = Union[Report, Saved, Failed]
+class More(NamedTuple):
+    """The program did and saved all that it was asked for, and waits for more work."""
+
+
+Item = Union[Report, Saved, Failed, More]
 
 
 def check_metrics(metrics: Mapping[str, Any], objectives: Sequence[str]) -> Dict[str, float]:
@@ -99,6 +105,11 @@ def checkpoint_line(resource: Number, name: str) -> bytes:
 def fail_line(why: str) -> bytes:
     """Return the line that tells that the config cannot work."""
     return _line({FAIL_KEY: why[:1000]})
+
+
+def more_line() -> bytes:
+    """Return the line that tells that the program waits for more work."""
+    return _line({MORE_KEY: True})
 
 
 def append_line(path: str, line: bytes) -> None:
@@ -178,6 +189,8 @@ class MetricReader:
             return None
         if FAIL_KEY in record:
             return Failed(str(record[FAIL_KEY])[:1000])
+        if MORE_KEY in record:
+            return More() if record[MORE_KEY] is True else None
         if CHECKPOINT_KEY in record:
             resource = _number(record.get(RESOURCE_KEY))
             if resource is None or not _is_resource(resource):

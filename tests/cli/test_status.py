@@ -109,6 +109,12 @@ def test_a_pause_says_why(run: Any, fake: Any) -> None:
     )
 
 
+def test_a_rung_that_says_nothing_is_told(run: Any, fake: Any) -> None:
+    fake.publish(notes=["the results at rung 0 say little about those at rung 1"])
+
+    assert "note   the results at rung 0 say little" in run("status", cwd=fake.folder).out
+
+
 def test_what_a_program_printed_cannot_steer_the_terminal(run: Any, fake: Any) -> None:
     failure = {**fake.overview["failures"][0], "cause": "evil \x1b]0;title\x07"}
     fake.publish(failures=[failure])

@@ -10,6 +10,7 @@ from slurmtune.core.fleet import ArrayState
 from slurmtune.core.request import ResourceRequest
 from slurmtune.core.trial import Outcome
 from slurmtune.driver.loop import Driver
+from slurmtune.driver.submission import Submissions
 from slurmtune.testing.study_rig import StudyRig
 
 HOUR = 3600.0
@@ -58,7 +59,7 @@ def test_the_pause_after_a_refusal_is_short_again_after_a_success() -> None:
     rig.launch(driver)
 
     assert len(rig.recorded("ArrayRefused")) > 3
-    assert driver._refusals == 0
+    assert driver.submissions.refusals == 0
 
 
 def test_refusals_without_end_do_not_end_the_driver() -> None:
@@ -93,9 +94,12 @@ def test_an_array_intended_by_a_clock_that_was_ahead_is_submitted_soon() -> None
     """Two login nodes need not agree on the time."""
     rig = small(woken=False)
 
-    class DiesBeforeSbatch(Driver):
-        def _try_submission(self, submission: object, now: float) -> bool:
+    class Deadly(Submissions):
+        def attempt(self, submission: object, now: float) -> bool:
             raise KeyboardInterrupt
+
+    class DiesBeforeSbatch(Driver):
+        make_submissions = Deadly
 
     driver = rig.new_driver(DiesBeforeSbatch)
     driver.clock = SetBack(rig, at=0.0, by=-DAY)

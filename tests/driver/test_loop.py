@@ -67,8 +67,8 @@ def test_81_trials_climb_the_ladder_and_every_count_is_exact() -> None:
 
     by_rung = [sum(rung in trial.values for trial in rig.study.trials) for rung in range(4)]
     assert by_rung[0] == 81
-    assert [rig.study.rungs[rung].done for rung in range(4)] == by_rung
-    assert [rig.study.rungs[rung].promoted for rung in range(3)] == by_rung[1:]
+    assert [rig.study.results.rungs[rung].done for rung in range(4)] == by_rung
+    assert [rig.study.results.rungs[rung].promoted for rung in range(3)] == by_rung[1:]
     assert all(below // 3 <= above for below, above in pairwise(by_rung))
     assert_all_is_over(rig)
 
@@ -78,7 +78,7 @@ def test_synchronous_halving_keeps_exactly_a_third() -> None:
 
     assert rig.run() == "done"
 
-    assert [rig.study.rungs[rung].done for rung in range(3)] == [27, 9, 3]
+    assert [rig.study.results.rungs[rung].done for rung in range(3)] == [27, 9, 3]
 
 
 def test_each_attempt_succeeds_at_the_first_try_on_a_calm_cluster() -> None:
@@ -316,7 +316,7 @@ def test_a_sampler_sees_exactly_what_the_journal_holds_before_its_answer() -> No
     before = []
     for record in rig.stored_records():
         if record["e"]["t"] == "ConfigProposed":
-            before.append(len(study.history.observations))
+            before.append(len(study.results.history.observations))
         replay(study, [record])
     assert sampler.seen == before
 
@@ -649,7 +649,7 @@ def test_a_study_whose_driver_died_while_it_stopped_goes_on_at_the_next_launch()
     for _ in range(10):
         driver.tick()
         rig.clock.wait(20.0)
-    driver._feed([StopRequested(time=rig.clock.now(), trial=None)])
+    driver.feed([StopRequested(time=rig.clock.now(), trial=None)])
 
     assert rig.run() == "done"
 
@@ -891,7 +891,7 @@ def test_a_record_of_an_attempt_that_nobody_knows_is_ignored() -> None:
         time=1.0, attempt="t00099.r0.a1", seq=1, resource=1, metrics={"val_loss": 0.0}
     )
 
-    assert driver._feed([strange]) is False
+    assert driver.feed([strange]) is False
     assert rig.frames() == before
 
 
@@ -905,7 +905,7 @@ def test_late_records_of_an_attempt_that_was_given_up_are_ignored() -> None:
     rig = StudyRig(trials=1, slots=1, scheduler=lambda: SingleRung(10))
     driver = rig.new_driver()
     driver.open(rig.limits, "rig")
-    driver._feed(
+    driver.feed(
         [
             AttemptEnded(
                 time=1.0, attempt="t00000.r0.a1", seq=None, outcome=Outcome.LOST, seconds=0.0
@@ -916,7 +916,7 @@ def test_late_records_of_an_attempt_that_was_given_up_are_ignored() -> None:
         time=2.0, attempt="t00000.r0.a1", seq=1, resource=10, metrics={"val_loss": 0.0}
     )
 
-    assert driver._feed([late]) is False
+    assert driver.feed([late]) is False
     assert rig.study.attempt("t00000.r0.a2").is_live
 
 
@@ -1033,7 +1033,7 @@ def test_slots_of_one_rung_do_not_keep_the_next_one_waiting() -> None:
 
     assert {array.resource_class for array in rig.study.fleet.arrays.values()} == {"c0", "c1"}
     assert frozenset({"c0"}) in files.told
-    assert rig.study.rungs[1].done == rig.study.rungs[0].promoted
+    assert rig.study.results.rungs[1].done == rig.study.results.rungs[0].promoted
 
 
 def test_a_new_class_of_the_spec_does_not_wait_for_slots_of_the_old_one() -> None:

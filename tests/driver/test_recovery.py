@@ -162,7 +162,7 @@ def test_a_study_with_thousands_of_offers_can_be_stopped_and_replayed() -> None:
     rig = StudyRig(trials=4000, slots=3000, levels=(1, 3), model={"max_live_slots": 2})
     driver = rig.new_driver()
     driver.open(rig.limits, "rig")
-    driver._feed([StopRequested(time=0.0, trial=None)])
+    driver.feed([StopRequested(time=0.0, trial=None)])
 
     replay(rig.empty_study(), rig.stored_records())
 

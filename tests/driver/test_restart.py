@@ -20,6 +20,7 @@ from slurmtune.backends.simulator import Constant, Exponential, Interval
 from slurmtune.core.events import AttemptEnded, Config
 from slurmtune.core.trial import Outcome, TrialState
 from slurmtune.driver.loop import Driver
+from slurmtune.driver.submission import Submissions
 from slurmtune.driver.recovery import replay
 from slurmtune.errors import BackendUnavailableError
 from slurmtune.store.memory import MemoryJournal
@@ -338,13 +339,19 @@ class Hasty(Driver):
         self._unsaved.clear()
 
 
-class Forgetful(Driver):
+class Blind(Submissions):
     """Submits what an earlier driver intended without asking whether it did."""
 
-    def _adopt(self, array: Any, now: float) -> None:
-        super()._adopt(array, now)
-        for submission in self._submissions.values():
+    def adopt(self, array: Any, now: float) -> None:
+        super().adopt(array, now)
+        for submission in self.on_the_way.values():
             submission.look_first = False
+
+
+class Forgetful(Driver):
+    """Submits so."""
+
+    make_submissions = Blind
 
 
 class Careless(Driver):
@@ -391,11 +398,11 @@ def test_an_array_that_was_submitted_before_the_death_is_adopted() -> None:
     life = Life(rig)
 
     class DiesAfterSbatch(Driver):
-        def _feed(self, events: Any) -> bool:
+        def feed(self, events: Any) -> bool:
             kinds = {type(event).__name__ for event in events}
             if "ArraySubmitted" in kinds and self.study.fleet.live_arrays and rig.epoch == 1:
                 raise Killed
-            return super()._feed(events)
+            return super().feed(events)
 
     life.kind = DiesAfterSbatch
     life.live([0])
@@ -407,11 +414,14 @@ def test_an_array_that_was_submitted_before_the_death_is_adopted() -> None:
 def test_an_array_that_was_only_intended_is_submitted_by_the_next_driver() -> None:
     rig = small()
 
-    class DiesBeforeSbatch(Driver):
-        def _try_submission(self, submission: Any, now: float) -> bool:
+    class Deadly(Submissions):
+        def attempt(self, submission: Any, now: float) -> bool:
             if rig.epoch == 1:
                 raise Killed
-            return super()._try_submission(submission, now)
+            return super().attempt(submission, now)
+
+    class DiesBeforeSbatch(Driver):
+        make_submissions = Deadly
 
     life = Life(rig, DiesBeforeSbatch)
     life.live([0])

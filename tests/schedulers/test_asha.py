@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -10,11 +11,10 @@ from hypothesis import given, settings
 
 from slurmtune.core.events import Resource
 from slurmtune.core.objective import Goal, Objective
-from slurmtune.core.ports import Promote, StartTrial
+from slurmtune.core.ports import Promote, Scheduler, Standing, StartTrial
 from slurmtune.schedulers.asha import Asha
 from slurmtune.testing.scheduler_contract import (
     MOVES,
-    ContractScheduler,
     Execution,
     Move,
     SchedulerContract,
@@ -27,17 +27,17 @@ WORKED = [5, 3, 8, 1, 9, 2, 7, 4, 6, 12, 0.5, 10, 11, 13, 1.5, *range(14, 26)]
 
 
 class TestAshaContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return Asha((1, 3, 9), 3)
 
 
 class TestAshaWithFactorTwoContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return Asha((0.5, 1.0, 2.0, 4.0, 10.0), 2)
 
 
 class TestAshaWithOneRungContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return Asha((9,), 3)
 
 
@@ -255,18 +255,12 @@ def test_at_rest_the_best_of_every_rung_are_promoted(moves: list[Move]) -> None:
     """And so at least ``n // 3`` of each rung, unless trials failed."""
     walk = Walk(Asha((1, 3, 9), 3)).follow(moves).drain()
     for rung in range(2):
-        here = {trial: loss for (trial, at), loss in walk.results.items() if at == rung}
-        above = {trial for trial, at in walk.results if at == rung + 1}
-        # Python's sort is stable: equals stay in the order in which they came.
-        ranked = sorted(
-            ((loss, trial) for trial, loss in here.items() if loss is not None),
-            key=lambda result: result[0],
-        )
-        best = {trial for _, trial in ranked[: len(here) // 3]}
+        here = walk.ranking(rung)
+        best = {trial for trial, loss in here[: len(here) // 3] if loss is not None}
 
-        assert best <= above
-        if None not in here.values():
-            assert len(above) >= len(here) // 3
+        assert best <= walk.above(rung)
+        if all(loss is not None for _, loss in here):
+            assert len(walk.above(rung)) >= len(here) // 3
 
 
 class CountedLoss(float):
@@ -339,48 +333,234 @@ def test_a_wrong_ladder_is_refused(levels: Sequence[Resource], factor: int) -> N
         Asha(levels, factor)
 
 
-def test_explanation_of_a_promoted_trial() -> None:
+def test_standing_of_a_promoted_trial() -> None:
     scheduler, _ = with_rung([5.0, 3.0, 8.0])
 
-    assert "promoted as place 1 of 3 finished, when the best 1 could go on (cutoff 3)" in (
-        scheduler.explain(1)
+    assert scheduler.standing(1, 0) == Standing(
+        rule="the best 1/3 of the rung go on", size=3, place=0, places=1, cutoff=3.0
     )
-    assert "rung 1 (resource 3): not finished yet" in scheduler.explain(1)
+    assert scheduler.standing(1, 1) is None
 
 
-def test_explanation_of_a_trial_that_waits_for_others() -> None:
+def test_standing_of_a_trial_that_waits_for_others() -> None:
     scheduler, _ = with_rung([5.0, 3.0, 8.0])
 
-    assert "loss 5, now place 2 of 3; not promoted" in scheduler.explain(0)
-    assert "only the best 1 can go on" in scheduler.explain(0)
-    assert "when 6 have finished" in scheduler.explain(0)
+    assert scheduler.standing(0, 0) == Standing(
+        rule="the best 1/3 of the rung go on",
+        size=3,
+        place=1,
+        places=1,
+        cutoff=3.0,
+        outlook="goes on when 6 have finished the rung, unless better ones come",
+    )
 
 
-def test_explanation_of_a_small_rung() -> None:
-    assert "none can go on" in with_rung([5.0])[0].explain(0)
+def test_standing_in_a_small_rung() -> None:
+    standing = with_rung([5.0])[0].standing(0, 0)
+
+    assert standing is not None
+    assert (standing.places, standing.cutoff) == (0, None)
 
 
-def test_explanation_of_a_promotion_that_waits_for_a_slot() -> None:
+def test_standing_of_a_promotion_that_waits_for_a_slot() -> None:
     scheduler = Asha((1, 3), 3)
     for trial in range(3):
         scheduler.started(trial, 0)
         scheduler.finished(trial, 0, trial)
+    standing = scheduler.standing(0, 0)
 
-    assert "waits for a free slot" in scheduler.explain(0)
-
-
-def test_explanation_of_a_failed_trial() -> None:
-    assert "failed" in with_rung([None, 1.0])[0].explain(0)
+    assert standing is not None
+    assert standing.outlook == "waits for a free slot"
 
 
-def test_explanation_at_the_last_rung() -> None:
+def test_standing_of_a_failed_trial() -> None:
+    standing = with_rung([None, 1.0])[0].standing(0, 0)
+
+    assert standing is not None
+    assert standing.place is None
+    assert standing.outlook.startswith("never")
+
+
+def test_standing_at_the_last_rung() -> None:
     scheduler, _ = with_rung([5.0, 3.0, 8.0])
     scheduler.finished(1, 1, 2.5)
 
-    assert "rung 1 (resource 3): loss 2.5, now place 1 of 1; this is the last rung" in (
-        scheduler.explain(1)
+    assert scheduler.standing(1, 1) == Standing(
+        rule="this is the last rung", size=1, place=0, places=0
     )
 
 
-def test_explanation_of_an_unknown_trial() -> None:
-    assert "never started" in Asha((1, 3), 3).explain(4)
+def test_standing_behind_a_failed_place_has_no_cutoff() -> None:
+    standing = with_rung([None, None, 1.0, None, None, None])[0].standing(2, 0)
+
+    assert standing is not None
+    assert (standing.places, standing.cutoff) == (2, None)
+
+
+def test_an_unknown_trial_has_no_standing() -> None:
+    scheduler = Asha((1, 3), 3)
+
+    assert scheduler.standing(4, 0) is None
+    assert scheduler.compared(4, 0) == ()
+
+
+def test_a_rung_is_compared_best_first() -> None:
+    scheduler, _ = with_rung([5.0, None, 3.0, 8.0])
+
+    assert scheduler.compared(0, 0) == [(2, 3.0), (0, 5.0), (3, 8.0), (1, None)]
+    assert scheduler.compared(0, 1) == []
+    assert scheduler.compared(0, 7) == ()
+
+
+def test_who_is_behind_the_last_place_for_ever_is_spare() -> None:
+    """Of nine trials at most three go on, so that the fourth best so far never does."""
+    scheduler, promotions = with_rung([4.0, 1.0, 3.0, 2.0])
+
+    assert promotions == [1]
+    assert scheduler.spare(9) == [(0, 0)]
+    assert scheduler.spare(9) == []
+
+
+def test_a_failed_trial_is_spare() -> None:
+    assert with_rung([4.0, None])[0].spare(9) == [(1, 0)]
+
+
+def test_what_a_promoted_trial_saved_is_spare_when_it_has_finished_the_next_rung() -> None:
+    scheduler, _ = with_rung([1.0, 2.0, 3.0])
+    assert scheduler.spare(9) == []
+    scheduler.finished(0, 1, 1.0)
+
+    assert scheduler.spare(9) == [(0, 0), (0, 1)]
+
+
+def test_what_is_known_of_lower_rungs_counts_at_higher_ones() -> None:
+    """All nine are done at rung 0, so rung 1 gets the three that were promoted, and no more."""
+    scheduler = Asha((1, 3, 9), 3)
+    for trial in range(9):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, trial)
+    for trial in range(3):
+        assert scheduler.decide(may_start=False) == Promote(trial=trial, rung=1)
+    scheduler.spare(9)
+    scheduler.finished(1, 1, 5.0)
+    scheduler.finished(0, 1, 6.0)
+
+    assert set(scheduler.spare(9)) == {(1, 0), (0, 0), (0, 1)}
+
+
+def test_a_larger_limit_tells_nothing_a_second_time() -> None:
+    """And judges by the new limit: of twelve trials four may go on, not three."""
+    scheduler, _ = with_rung([4.0, 1.0, 3.0, 2.0])
+    assert scheduler.spare(9) == [(0, 0)]
+    assert scheduler.spare(12) == []
+    scheduler.started(4, 0)
+    scheduler.finished(4, 0, 3.5)
+
+    assert scheduler.spare(12) == [] != scheduler.spare(11)
+    assert scheduler.spare(9) == []
+
+
+@settings(max_examples=80, deadline=None)
+@given(moves=MOVES)
+def test_exactly_who_cannot_go_on_is_spare(moves: list[Move]) -> None:
+    """Counted anew after every move."""
+    walk = Walk(Asha((1, 2, 4, 8), 2))
+    for move in moves:
+        walk.follow([move]).collect()
+        most, running = walk.trials, {(run.trial, run.rung) for run in walk.running}
+        for rung in range(3):
+            out = set()
+            for place, (trial, loss) in enumerate(walk.ranking(rung)):
+                reached = walk.reached[trial]
+                goes_on = reached > rung or (trial, rung + 1) in running
+                if not goes_on and (loss is None or place >= most // 2):
+                    out.add(trial)
+                is_spare = trial in out or reached > rung
+                assert ((trial, rung) in walk.spared) == is_spare
+            most -= len(out)
+
+
+@settings(max_examples=60, deadline=None)
+@given(moves=MOVES)
+def test_at_the_end_all_is_spare(moves: list[Move]) -> None:
+    walk = Walk(Asha((1, 3, 9), 3)).follow(moves).drain()
+    walk.trials = len(walk.brackets)
+    walk.collect()
+
+    assert walk.spared == walk.results.keys()
+
+
+def test_promotions_pass_over_a_dropped_rung() -> None:
+    scheduler = Asha((1, 3, 9), 3)
+    for trial in range(3):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, trial)
+    assert scheduler.drop(1)
+
+    assert scheduler.decide(may_start=True) == Promote(trial=0, rung=2)
+
+
+def test_new_trials_begin_above_a_dropped_rung() -> None:
+    scheduler = Asha((1, 3, 9), 3)
+    assert scheduler.drop(0)
+    assert scheduler.decide(may_start=True) == StartTrial(rung=1)
+    scheduler.started(0, 0)
+    scheduler.finished(0, 1, 1.0)
+
+    assert scheduler.standing(0, 1) is not None
+
+
+def test_who_is_at_a_dropped_rung_may_go_on() -> None:
+    scheduler = Asha((1, 3, 9), 3)
+    for trial in range(3):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, trial)
+    assert scheduler.drop(0)
+
+    assert scheduler.decide(may_start=True) == Promote(trial=0, rung=1)
+
+
+def test_a_trial_that_was_asked_for_begins_where_it_was_asked_to() -> None:
+    """Its rung was dropped between the decision and its start."""
+    scheduler = Asha((1, 3, 9), 3)
+    assert scheduler.decide(may_start=True) == StartTrial(rung=0)
+    assert scheduler.drop(0)
+    scheduler.started(0, 0)
+    scheduler.finished(0, 0, 1.0)
+
+    assert scheduler.standing(0, 0) is not None
+
+
+def test_the_last_rung_cannot_be_dropped() -> None:
+    scheduler = Asha((1, 3, 9), 3)
+
+    assert [scheduler.drop(rung) for rung in (-1, 0, 1, 2, 3)] == [False, True, True, False, False]
+    assert scheduler.decide(may_start=True) == StartTrial(rung=2)
+
+
+def test_a_result_of_a_rung_that_was_passed_over_is_refused() -> None:
+    scheduler = Asha((1, 3, 9), 3)
+    assert scheduler.drop(0)
+    scheduler.decide(may_start=True)
+    scheduler.started(0, 0)
+    with pytest.raises(ValueError, match="only scheduled up to rung 1"):
+        scheduler.finished(0, 0, 1.0)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_results_take_seconds() -> None:
+    """With what the study asks at each: a start, a promotion, the standing, what is spare."""
+    source = random.Random(0)
+    scheduler = Asha((1, 3, 9, 27, 81), 3)
+    began = time.process_time()
+    for trial in range(100_000):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, source.random())
+        scheduler.standing(trial, 0)
+        decision = scheduler.decide(may_start=True)
+        if isinstance(decision, Promote):
+            scheduler.standing(decision.trial, decision.rung - 1)
+            scheduler.finished(decision.trial, decision.rung, source.random())
+        scheduler.spare(100_000)
+
+    assert time.process_time() - began < 60

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import pytest
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import StartTrial
+from slurmtune.core.ports import Scheduler, Standing, StartTrial
 from slurmtune.schedulers.asha_stopping import AshaStopping
-from slurmtune.testing.scheduler_contract import ContractScheduler, SchedulerContract
+from slurmtune.testing.scheduler_contract import SchedulerContract
 
 
 class TestAshaStoppingContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return AshaStopping((1, 3, 9), 3)
 
 
 class TestAshaStoppingWithOneRungContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return AshaStopping((9,), 3)
 
 
@@ -108,9 +108,8 @@ def test_a_failure_on_the_way_counts_at_the_next_rung() -> None:
         scheduler.finished(trial, 2, None)
 
     assert not scheduler.stops(5, 0, 2.0)
-    assert "failed" in scheduler.explain(1)
-    assert "rung 0" in scheduler.explain(1)
-    assert "rung 2" not in scheduler.explain(1)
+    assert scheduler.standing(1, 0) is not None
+    assert scheduler.standing(1, 2) is None
 
 
 def test_trials_run_through() -> None:
@@ -131,21 +130,76 @@ def test_results_off_the_ladder_are_refused() -> None:
         started(1).stops(0, 3, 1.0)
 
 
-def test_explanations() -> None:
+RULE = "on arrival the best 1/3 of the rung run on, at least one"
+
+
+def test_standing_is_that_on_arrival() -> None:
+    """The better one that came later changes nothing."""
+    scheduler = started(2)
+    scheduler.stops(0, 0, 2.0)
+    scheduler.stops(1, 0, 1.0)
+
+    assert scheduler.standing(0, 0) == Standing(rule=RULE, size=1, place=0, places=1, cutoff=2.0)
+    assert scheduler.standing(0, 1) is None
+
+
+def test_standing_of_a_stopped_trial() -> None:
     scheduler = started(2)
     scheduler.stops(0, 0, 1.0)
     scheduler.stops(1, 0, 2.0)
-    scheduler.stops(0, 1, 0.5)
-    scheduler.finished(0, 2, 0.25)
 
-    assert "loss 1, now place 1 of 2; went on: it came as place 1 of 1" in scheduler.explain(0)
-    assert "loss 0.25, now place 1 of 1; this is the last rung" in scheduler.explain(0)
-    assert "stopped: it came as place 2 of 2, when the best 1 went on" in scheduler.explain(1)
-    assert "never started" in scheduler.explain(2)
+    assert scheduler.standing(1, 0) == Standing(
+        rule=RULE,
+        size=2,
+        place=1,
+        places=1,
+        cutoff=1.0,
+        outlook="never: it was stopped on arrival",
+    )
 
 
-def test_explanation_of_a_running_trial() -> None:
+def test_standing_of_a_failed_trial() -> None:
     scheduler = started(1)
-    scheduler.stops(0, 0, 1.0)
+    scheduler.finished(0, 2, None)
+    standing = scheduler.standing(0, 0)
 
-    assert "rung 1 (resource 3): not reached yet" in scheduler.explain(0)
+    assert standing is not None
+    assert standing.place is None
+    assert standing.outlook == "never: it failed or has no finite result"
+
+
+def test_standing_at_the_last_rung() -> None:
+    scheduler = started(1)
+    for rung in range(3):
+        scheduler.stops(0, rung, 1.0)
+
+    assert scheduler.standing(0, 2) == Standing(
+        rule="this is the last rung", size=1, place=0, places=0
+    )
+
+
+def test_a_rung_is_compared_best_first() -> None:
+    scheduler = started(2)
+    scheduler.stops(0, 0, 2.0)
+    scheduler.stops(1, 0, 1.0)
+
+    assert scheduler.compared(0, 0) == [(1, 1.0), (0, 2.0)]
+    assert scheduler.compared(7, 0) == ()
+
+
+def test_a_trial_that_ended_is_spare_at_all_its_rungs() -> None:
+    """A running one may have to be repeated from any."""
+    scheduler = started(2)
+    scheduler.stops(0, 0, 2.0)
+    scheduler.stops(1, 0, 1.0)
+    scheduler.stops(0, 1, 2.0)
+    assert scheduler.spare(9) == []
+    scheduler.stops(1, 1, 3.0)
+
+    assert scheduler.spare(9) == [(1, 0), (1, 1)]
+    assert scheduler.spare(9) == []
+
+
+def test_a_trial_is_started_once() -> None:
+    with pytest.raises(ValueError, match="before"):
+        started(1).started(0, 0)

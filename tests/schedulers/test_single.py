@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from slurmtune.core.ports import StartTrial
+from slurmtune.core.ports import Scheduler, Standing, StartTrial
 from slurmtune.schedulers.single import SingleRung
-from slurmtune.testing.scheduler_contract import ContractScheduler, SchedulerContract, execute
+from slurmtune.testing.scheduler_contract import SchedulerContract, execute
 
 
 class TestSingleRungContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return SingleRung()
 
 
 class TestSingleRungWithLevelContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return SingleRung(9)
 
 
@@ -77,14 +77,40 @@ def test_no_trial_is_stopped() -> None:
         SingleRung().stops(0, 0, 1.0)
 
 
-def test_explanations() -> None:
+def with_results() -> SingleRung:
     scheduler = SingleRung()
-    for trial in range(3):
+    for trial, loss in enumerate((0.5, None, 0.25)):
         scheduler.started(trial, 0)
-    scheduler.finished(0, 0, 0.5)
-    scheduler.finished(1, 0, None)
+        scheduler.finished(trial, 0, loss)
+    scheduler.started(3, 0)
+    return scheduler
 
-    assert "loss 0.5, place 1 of 2" in scheduler.explain(0)
-    assert "failed" in scheduler.explain(1)
-    assert "being trained" in scheduler.explain(2)
-    assert "never started" in scheduler.explain(3)
+
+def test_standing_is_the_place_among_those_that_are_done() -> None:
+    assert with_results().standing(0, 0) == Standing(
+        rule="every trial is trained to the end", size=3, place=1, places=0
+    )
+
+
+def test_a_failed_trial_has_no_place() -> None:
+    standing = with_results().standing(1, 0)
+
+    assert standing is not None
+    assert standing.place is None
+
+
+@pytest.mark.parametrize(("trial", "rung"), [(3, 0), (4, 0), (0, 1)])
+def test_what_is_not_finished_has_no_standing(trial: int, rung: int) -> None:
+    assert with_results().standing(trial, rung) is None
+
+
+def test_all_results_are_compared() -> None:
+    assert with_results().compared(3, 0) == [(2, 0.25), (0, 0.5), (1, None)]
+    assert with_results().compared(4, 0) == ()
+
+
+def test_what_is_done_is_spare() -> None:
+    scheduler = with_results()
+
+    assert scheduler.spare(9) == [(0, 0), (1, 0), (2, 0)]
+    assert scheduler.spare(9) == []

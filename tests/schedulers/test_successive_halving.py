@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given, settings
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import Promote, StartTrial
+from slurmtune.core.ports import Promote, Scheduler, Standing, StartTrial
 from slurmtune.schedulers.successive_halving import SuccessiveHalving
-from slurmtune.testing.scheduler_contract import ContractScheduler, SchedulerContract, execute
+from slurmtune.testing.scheduler_contract import (
+    MOVES,
+    Move,
+    SchedulerContract,
+    Walk,
+    execute,
+)
 
 WORKED = [5, 3, 8, 1, 9, 2, 7, 4, 6, 12, 0.5, 10, 11, 13, 1.5, *range(14, 26)]
 """Losses of c1 to c27."""
 
 
 class TestSuccessiveHalvingContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return SuccessiveHalving((1, 3, 9), 3, 9)
 
 
 class TestSuccessiveHalvingWithFactorTwoContract(SchedulerContract):
-    def make_scheduler(self) -> ContractScheduler:
+    def make_scheduler(self) -> Scheduler:
         return SuccessiveHalving((1, 2, 4), 2, 13)
 
 
@@ -178,33 +185,114 @@ def test_too_few_trials_are_refused_in_words() -> None:
         SuccessiveHalving((1, 3, 9), 3, 8)
 
 
-def test_explanations_while_the_first_stage_runs() -> None:
+def outlook(scheduler: SuccessiveHalving, trial: int, rung: int = 0) -> str:
+    standing = scheduler.standing(trial, rung)
+    assert standing is not None
+    return standing.outlook
+
+
+def test_standing_while_the_first_stage_takes_trials() -> None:
     scheduler = SuccessiveHalving((1, 3, 9), 3, 9)
     for trial in range(3):
         scheduler.started(trial, 0)
     scheduler.finished(0, 0, 0.5)
 
-    assert "decided when all trials are started" in scheduler.explain(0)
-    assert "not finished yet" in scheduler.explain(1)
-    assert "never started" in scheduler.explain(3)
+    assert scheduler.standing(0, 0) == Standing(
+        rule="the best 1/3 of the stage go on when it is complete",
+        size=1,
+        place=0,
+        places=0,
+        outlook="decided when all trials of the stage have been started and have finished it",
+    )
+    assert scheduler.standing(1, 0) is None
+    assert scheduler.standing(3, 0) is None
 
 
-def test_explanations_of_a_decided_stage() -> None:
-    scheduler = complete_first_stage([*WORKED[:8], None])
+def test_standing_in_a_stage_that_is_not_complete() -> None:
+    scheduler = complete_first_stage(WORKED[:9])
     assert scheduler.decide(may_start=False) == Promote(trial=3, rung=1)
     scheduler.finished(3, 1, 0.75)
 
-    assert "loss 1, now place 1 of 9; promoted: the best 3 go on" in scheduler.explain(3)
-    assert "decided when the 2 others of this rung have finished" in scheduler.explain(3)
-    assert "among the best 3, waits for a free slot" in scheduler.explain(5)
-    assert "place 4 of 9; not promoted: the best 3 go on" in scheduler.explain(7)
-    assert "failed" in scheduler.explain(8)
-    assert "never promoted" in scheduler.explain(8)
+    assert scheduler.standing(3, 1) == Standing(
+        rule="the best of the stage goes on when it is complete",
+        size=1,
+        place=0,
+        places=0,
+        outlook="decided when 2 more of the stage have finished",
+    )
 
 
-def test_explanation_at_the_last_rung() -> None:
+def test_standing_in_a_complete_stage() -> None:
+    """Nobody asked for a decision yet: who goes on is known all the same."""
+    scheduler = complete_first_stage(WORKED[:9])
+
+    assert scheduler.standing(5, 0) == Standing(
+        rule="the best 3 of the stage go on when it is complete",
+        size=9,
+        place=1,
+        places=3,
+        cutoff=3,
+        outlook="waits for a free slot",
+    )
+    assert outlook(scheduler, 7) == "never: the stage is complete and better ones went on"
+
+
+def test_standing_of_a_promoted_trial() -> None:
+    scheduler = complete_first_stage(WORKED[:9])
+    scheduler.decide(may_start=False)
+
+    assert outlook(scheduler, 3) == ""
+
+
+def test_standing_of_a_failed_trial() -> None:
+    scheduler = complete_first_stage([*WORKED[:8], None])
+
+    assert outlook(scheduler, 8) == "never: it failed or has no finite result"
+
+
+def test_standing_at_the_last_rung() -> None:
     scheduler = complete_first_stage([1.0, 2.0, 3.0], levels=(1, 3))
     scheduler.decide(may_start=False)
     scheduler.finished(0, 1, 0.5)
 
-    assert "this is the last rung" in scheduler.explain(0)
+    assert scheduler.standing(0, 1) == Standing(
+        rule="this is the last rung", size=1, place=0, places=0
+    )
+
+
+def test_who_is_behind_those_that_go_on_is_spare_before_the_stage_is_complete() -> None:
+    scheduler = SuccessiveHalving((1, 3, 9), 3, 9)
+    for trial in range(9):
+        scheduler.started(trial, 0)
+    for trial in range(4):
+        scheduler.finished(trial, 0, -trial)
+
+    assert scheduler.spare(9) == [(0, 0)]
+    assert scheduler.spare(9) == []
+
+
+def test_what_was_gone_on_from_is_spare() -> None:
+    scheduler = complete_first_stage([1.0, 2.0, 3.0], levels=(1, 3))
+    assert scheduler.decide(may_start=False) == Promote(trial=0, rung=1)
+    assert scheduler.spare(3) == [(2, 0), (1, 0)]
+    scheduler.finished(0, 1, 0.5)
+
+    assert scheduler.spare(3) == [(0, 0), (0, 1)]
+
+
+def test_no_rung_can_be_dropped() -> None:
+    assert not SuccessiveHalving((1, 3, 9), 3, 9).drop(1)
+
+
+@settings(max_examples=80, deadline=None)
+@given(moves=MOVES)
+def test_the_best_of_every_stage_go_on_and_at_the_end_all_is_spare(moves: list[Move]) -> None:
+    walk = Walk(SuccessiveHalving((1, 2, 4), 2, 13)).follow(moves).drain()
+    count = len(walk.brackets)
+    for rung in range(2):
+        places = max(1, count // 2 ** (rung + 1))
+        best = {trial for trial, loss in walk.ranking(rung)[:places] if loss is not None}
+
+        assert best == walk.above(rung)
+    walk.collect()
+    assert walk.spared == walk.results.keys()

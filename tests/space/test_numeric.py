@@ -192,6 +192,35 @@ def test_huge_numbers_are_outside() -> None:
     assert not Uniform(0, 1).contains(math.nan)
 
 
+@pytest.mark.parametrize(
+    ("domain", "number", "value"),
+    [
+        (Uniform(0, 1), 0.25, 0.25),
+        (Uniform(0, 1), 1.7, 1.0),
+        (LogUniform(1e-5, 1e-1), -3.0, 1e-5),
+        (LogUniform(1e-5, 1e-1), 1 / 30, 0.033333333333),
+        (Integer(1, 8), 3.6, 4),
+        (Integer(1, 8), 9.6, 8),
+        (QUniform(2, 10, 5), 3.4, 5.0),
+        (QUniform(2, 10, 5), -1, 2.0),
+        (Normal(0, 1), -1e9, -1e9),
+    ],
+)
+def test_any_number_is_rounded_and_moved_into_the_bounds(
+    domain: Distribution, number: float, value: float
+) -> None:
+    nearest = domain.nearest(number)
+
+    assert nearest == value
+    assert domain.contains(nearest)
+    assert type(nearest) is type(value)
+
+
+def test_no_value_is_near_infinity() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Normal(0, 1).nearest(math.inf)
+
+
 def test_values_that_cannot_be_listed() -> None:
     for domain in (Uniform(0, 1), QNormal(0, 1, 0.1)):
         assert domain.size is None

@@ -47,6 +47,10 @@ class SharedFolder:
         self._stopped: set[str] = set()
         self._stop_calls: dict[str, Callable[[], None]] = {}
         self._checkpoints: dict[int, dict[str, Resource]] = {}
+        self._resources: dict[str, Resource] = {}
+        self._offer_of_trial: dict[int, Offer] = {}
+        self._settled: set[str] = set()
+        self._settle_calls: dict[str, Callable[[], None]] = {}
         self._readers: list[Callable[[str], None]] = []
 
     def subscribe(self, reader: Callable[[str], None]) -> None:
@@ -117,8 +121,32 @@ class SharedFolder:
             (offer for offer in others if offer.attempt not in self._claims and fits(offer)), None
         )
 
+    def offer_of(self, trial: int) -> Offer | None:
+        """Return what slots can see on offer for this trial."""
+        offer = self._offer_of_trial.get(trial)
+        return None if offer is None or offer.attempt in self._claims else offer
+
+    def announce_settled(self, attempts: Sequence[str]) -> None:
+        """Tell slots that what follows from the ends of these attempts is on offer."""
+        self._clock.call_in(self._delay_seconds, lambda: self._show_settled(attempts))
+
+    def is_settled(self, attempt: str) -> bool:
+        """Tell whether slots can see that the driver knows of this end."""
+        return attempt in self._settled
+
+    def on_settled(self, attempt: str, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once when the end of this attempt is settled."""
+        self._settle_calls[attempt] = wake
+
+    def no_longer_on_settled(self, attempt: str) -> None:
+        """Forget who waited for that."""
+        self._settle_calls.pop(attempt, None)
+
     def await_offer(self, resource_class: str, slot: str, wake: Callable[[], None]) -> None:
-        """Call ``wake`` once when an offer of this class can be seen; first come, first woken."""
+        """Call ``wake`` once when an offer of this class can be seen; first come, first woken.
+
+        A slot that an offer names as its holder is woken before the others.
+        """
         self._idle.setdefault(resource_class, {})[slot] = wake
 
     def no_longer_await(self, resource_class: str, slot: str) -> None:
@@ -152,11 +180,16 @@ class SharedFolder:
 
     def save_checkpoint(self, trial: int, name: str, resource: Resource) -> None:
         """Publish a checkpoint."""
-        self._checkpoints.setdefault(trial, {})[name] = resource
+        self._checkpoints.setdefault(trial, {})[name] = self._resources[name] = resource
 
-    def checkpoint(self, trial: int, name: str) -> Resource | None:
+    def drop_checkpoint(self, trial: int, name: str) -> None:
+        """Remove a checkpoint, if it is there."""
+        if self._checkpoints.get(trial, {}).pop(name, None) is not None:
+            del self._resources[name]
+
+    def checkpoint(self, name: str) -> Resource | None:
         """Return the resource of a checkpoint, None when there is no such."""
-        return self._checkpoints.get(trial, {}).get(name)
+        return self._resources.get(name)
 
     def checkpoints(self, trial: int) -> Sequence[str]:
         """Return the names of the checkpoints of a trial, in the order they were saved."""
@@ -165,10 +198,24 @@ class SharedFolder:
     def _show_offer(self, offer: Offer) -> None:
         heap = self._visible_offers.setdefault(offer.resource_class, [])
         heapq.heappush(heap, (offer.priority, offer.attempt))
-        idle = self._idle.get(offer.resource_class, {})
-        # A slot that is woken may leave for want of time; then the next one gets its chance.
-        while idle and self.has_offer(offer.resource_class):
-            idle.pop(next(iter(idle)))()
+        self._offer_of_trial[offer.trial] = offer
+        idle = self._idle.get(offer.resource_class)
+        if not idle:
+            return
+        # A slot that is woken may pass the offer over; then the next one gets its chance.
+        for slot in sorted(idle, key=offer.holder.__ne__):
+            if not self.has_offer(offer.resource_class):
+                break
+            wake = idle.pop(slot, None)
+            if wake is not None:
+                wake()
+
+    def _show_settled(self, attempts: Sequence[str]) -> None:
+        for attempt in attempts:
+            self._settled.add(attempt)
+            wake = self._settle_calls.pop(attempt, None)
+            if wake is not None:
+                wake()
 
     def _in_sight(self, show: Callable[[], None]) -> None:
         """Show the driver what a slot wrote, when the visibility delay is over."""
@@ -228,6 +275,11 @@ class SimulatedExchange:
     def request_stop(self, attempt: str) -> None:
         """Ask the running attempt to save and leave."""
         self._folder.request_stop(attempt)
+
+    def drop_checkpoints(self, trial: int, names: Sequence[str]) -> None:
+        """Remove these checkpoints of the trial."""
+        for name in names:
+            self._folder.drop_checkpoint(trial, name)
 
     def watch(self, attempt: str, *, offered: bool) -> None:
         """Read this attempt from now on, from its first record."""

@@ -94,6 +94,11 @@ class ClusterModel:
     """Whether a slot serves one attempt after the other; False: it leaves after one."""
     linger_seconds: float = 60.0
     """How long a slot without an offer stays."""
+    load_seconds: float = 0.0
+    """What each attempt pays besides its program's own start-up: starting a process, loading a
+    checkpoint. Not paid, like that, by an attempt that goes on in place."""
+    continue_in_place: bool = False
+    """Whether a program that finished its attempt waits for the next attempt of its trial."""
     visibility_delay_seconds: float = 0.0
     """How long a file takes to be seen by the other side: offers, stop requests, event logs."""
     preemptions_per_hour: float = 0.0
@@ -135,6 +140,7 @@ class ClusterModel:
             raise SpecError(f"a simulated cluster needs at least one slot, not {self.slots}")
         for name in (
             "linger_seconds",
+            "load_seconds",
             "visibility_delay_seconds",
             "preemptions_per_hour",
             "node_failures_per_hour",

@@ -40,7 +40,11 @@ class Site:
 
 
 class AttemptRun:
-    """A running attempt; calls ``ended`` once, unless it vanishes."""
+    """A running attempt; calls ``ended`` once, unless it vanishes.
+
+    ``stays`` is asked when the program has trained and saved all that it was asked for: whether it
+    then waits for more. ``continued``: this is the program of the attempt before, which did.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,8 @@ class AttemptRun:
         clock: VirtualClock,
         folder: SharedFolder,
         ended: Callable[[], None],
+        stays: Callable[[], bool],
+        continued: bool = False,
     ) -> None:
         self._offer = offer
         self._site = site
@@ -59,12 +65,17 @@ class AttemptRun:
         self._clock = clock
         self._folder = folder
         self._ended = ended
+        self._stays = stays
+        self._continued = continued
+        self.is_held = False
+        """Whether the program waits for the next attempt of its trial; told in its last record."""
         self._seq = 0
         self._next: Scheduled | None = None
         self._interrupted = False
         self._begin = clock.now()
         self._seconds_per_unit = program.seconds_per_unit(offer.config)
-        self._train_from = self._begin + program.startup_seconds(offer.config)
+        load_seconds = model.load_seconds + program.startup_seconds(offer.config)
+        self._train_from = self._begin + (0.0 if continued else load_seconds)
         self._start = self._loaded_resource()
         self._end: Resource = model.open_end if offer.end is None else offer.end
         self._unit: Resource = model.report_every or 1
@@ -112,6 +123,7 @@ class AttemptRun:
     def live_on(self) -> None:
         """Go on without the slot, to the end of the program: nobody can reach it any more."""
         self._ended = lambda: None
+        self._stays = lambda: False
 
     def vanish(self) -> None:
         """Be gone with the node: no further record."""
@@ -120,9 +132,11 @@ class AttemptRun:
         self._interrupted = True
 
     def _loaded_resource(self) -> Resource:
+        if self._continued:
+            return self._offer.start
         if self._offer.checkpoint is None:
             return 0
-        loaded = self._folder.checkpoint(self._offer.trial, self._offer.checkpoint)
+        loaded = self._folder.checkpoint(self._offer.checkpoint)
         return 0 if loaded is None else loaded
 
     def _time_of(self, resource: Resource) -> float:
@@ -160,6 +174,7 @@ class AttemptRun:
             return
         if resource > self._saved or complete:
             self._save(resource)
+        self.is_held = complete and not self._interrupted and self._stays()
         self._finish(Outcome.SUCCEEDED if complete else outcome, exit_code=0)
 
     def _report(self, resource: Resource) -> bool:
@@ -199,7 +214,7 @@ class AttemptRun:
 
     def _finish(self, outcome: Outcome, *, exit_code: int | None = None, cause: str = "") -> None:
         attempt, seq = self._offer.attempt, self._next_seq()
-        seconds = self._clock.now() - self._begin
+        seconds, is_held = self._clock.now() - self._begin, self.is_held
 
         def record(time: float) -> Event:
             return AttemptEnded(
@@ -210,6 +225,7 @@ class AttemptRun:
                 seconds=seconds,
                 exit_code=exit_code,
                 cause=cause,
+                holding=is_held,
             )
 
         self._write(record)

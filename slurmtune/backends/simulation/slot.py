@@ -1,7 +1,9 @@
 """One slot: waits in the queue, starts on a machine, serves offers, and leaves or is taken away.
 
 It behaves as the worker does: claims the best offer of its class, runs it, takes the next, lingers
-without one, starts nothing shortly before its limit.
+without one, starts nothing shortly before its limit. A program that waits for more (it is *held*)
+goes on with the next attempt of its own trial; when the driver has settled the end of its attempt
+without one, or is silent for as long as the slot lingers, it makes room for others.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from slurmtune.core.seeding import derived_seed
 from slurmtune.core.trial import Outcome
 
 _HOUR = 3600.0
+_PASS_OVER_SECONDS = 5.0
+"""For so long an offer is left to the slot that it names as its holder."""
 
 
 class Queue(Protocol):
@@ -77,6 +81,12 @@ class Slot:
         self._started = 0.0
         self._timers: list[Scheduled] = []
         self._linger: Scheduled | None = None
+        self._linger_until: float | None = None
+        """When patience ends; None while it has work."""
+        self._held: Offer | None = None
+        """What was trained by the program that waits for more."""
+        self._seen: dict[str, float] = {}
+        """When offers that name another slot were seen first."""
         self._run: AttemptRun | None = None
         self._offer: Offer | None = None
         self._run_begin = 0.0
@@ -182,21 +192,124 @@ class Slot:
         """Claim the best offer that fits, or linger, or leave."""
         resource_class = self.array.request.name
         self._stop_lingering()
-        if self._durations and self._remaining_seconds() < self._least_remaining_seconds():
+        if not self._is_time_left():
             self._leave()
         elif self._folder.has_offer(resource_class):
-            offer = self._folder.best_offer(resource_class, self._has_time_for)
-            if offer is None:
-                self._leave()
-            else:
-                is_ours = self._folder.claim(offer, self.name)
-                assert is_ours, "an offer that is listed is not claimed"
+            passed_over: list[float] = []
+            offer = self._folder.best_offer(
+                resource_class, lambda one: self._may_claim(one, passed_over)
+            )
+            if offer is not None:
                 self._run_attempt(offer)
+            elif passed_over:
+                self._wait(self._serve, until=min(passed_over))
+            else:
+                self._leave()
         elif self._folder.finished:
             self._leave()
         else:
-            self._folder.await_offer(resource_class, self.name, self._serve)
-            self._linger = self._clock.call_in(self._model.linger_seconds, self._leave)
+            self._wait(self._serve)
+
+    def _wait(self, wake: Callable[[], None], *, until: float = math.inf) -> None:
+        """Look again when there is another offer or it is ``until``; leave when it lingered."""
+        now = self._clock.now()
+        if self._linger_until is None:
+            self._linger_until = now + self._model.linger_seconds
+        elif now >= self._linger_until:
+            self._leave()
+            return
+        self._folder.await_offer(self.array.request.name, self.name, wake)
+        if until < self._linger_until:
+            self._linger = self._clock.call_at(until, wake)
+        else:
+            self._linger = self._clock.call_at(self._linger_until, self._leave)
+
+    def _hold(self, offer: Offer) -> None:
+        """Keep the program that has trained what was asked for, for more of the same trial."""
+        self._held = offer
+        self._linger_until = self._clock.now() + self._model.linger_seconds
+        if not self._folder.is_settled(offer.attempt):
+            self._folder.on_settled(offer.attempt, self._look_on)
+        self._look_on()
+
+    def _look_on(self) -> None:
+        """Go on in place, make room for another offer, or wait on."""
+        held = self._held
+        assert held is not None, "nobody waits"
+        self._stop_lingering()
+        now = self._clock.now()
+        assert self._linger_until is not None
+        own = self._folder.offer_of(held.trial)
+        if own is not None and self._goes_on(held, own):
+            self._let_go()
+            self._run_attempt(own, continued=True)
+        elif now >= self._linger_until or self._folder.finished:
+            self._let_go()
+            self._serve_others()
+        elif self._folder.is_settled(held.attempt) and self._has_other():
+            self._let_go()
+            self._serve_others()
+        else:
+            self._folder.await_offer(self.array.request.name, self.name, self._look_on)
+            self._linger = self._clock.call_at(self._linger_until, self._look_on)
+
+    def _has_other(self) -> bool:
+        """Tell whether there is work for which the program must make room."""
+        if not self._model.reuse:
+            return True  # its slot is for one trial: it leaves for others to come
+        name = self.array.request.name
+        return self._folder.best_offer(name, lambda one: self._may_claim(one, [])) is not None
+
+    def _serve_others(self) -> None:
+        if self._model.reuse:
+            self._serve()
+        else:
+            self._leave()
+
+    def _goes_on(self, held: Offer, offer: Offer) -> bool:
+        """Tell whether the program has in its memory what the offer starts from."""
+        return (
+            offer.resource_class == self.array.request.name
+            and offer.checkpoint is not None
+            and offer.start == held.end
+            and self._is_time_left()
+            and self._has_time_for(offer)
+        )
+
+    def _let_go(self) -> None:
+        """The program waits no more."""
+        if self._held is not None:
+            self._folder.no_longer_on_settled(self._held.attempt)
+            self._held = None
+
+    def _stays(self) -> bool:
+        """Tell whether the program that just finished its attempt may wait for more."""
+        return (
+            self._model.continue_in_place
+            and self._model.linger_seconds > 0
+            and self._leaving is None
+            and self._offer is not None
+            and self._offer.end is not None
+            and self._remaining_seconds() >= self._least_remaining_seconds()
+        )
+
+    def _is_time_left(self) -> bool:
+        """Tell whether a further attempt is worth to be started at all."""
+        is_new = not self._durations
+        return is_new or self._remaining_seconds() >= self._least_remaining_seconds()
+
+    def _may_claim(self, offer: Offer, passed_over: list[float]) -> bool:
+        """Tell whether to take the offer; note until when it is left to another slot."""
+        if not self._has_time_for(offer):
+            return False
+        if offer.holder in ("", self.name):
+            return True
+        now = self._clock.now()
+        until = self._seen.setdefault(offer.attempt, now) + _PASS_OVER_SECONDS
+        if now >= until:
+            return True
+        passed_over.append(until)
+        return False
 
     def _least_remaining_seconds(self) -> float:
         limit = self.array.request.time_limit_seconds or 0.0
@@ -206,8 +319,12 @@ class Slot:
         seen = self._durations.get(offer.rung)
         return not seen or statistics.median(seen) <= self._remaining_seconds()
 
-    def _run_attempt(self, offer: Offer) -> None:
+    def _run_attempt(self, offer: Offer, *, continued: bool = False) -> None:
+        is_ours = self._folder.claim(offer, self.name)
+        assert is_ours, "an offer that is listed is not claimed"
         assert self._machine is not None
+        self._linger_until = None
+        self._seen.clear()
         run = AttemptRun(
             offer,
             Site(slot=self.name, job=self._job, host=_host(self._machine)),
@@ -216,6 +333,8 @@ class Slot:
             clock=self._clock,
             folder=self._folder,
             ended=self._attempt_ended,
+            stays=self._stays,
+            continued=continued,
         )
         self._run, self._offer, self._run_begin = run, offer, self._clock.now()
         self._ledger.begin(self._machine, self.name, self._run_begin, attempt=offer.attempt)
@@ -226,9 +345,12 @@ class Slot:
         )
 
     def _attempt_ended(self) -> None:
+        run, offer = self._run, self._offer
         self._close_attempt()
         if self._leaving is not None:
             self._go(*self._leaving)
+        elif run is not None and offer is not None and run.is_held:
+            self._hold(offer)
         elif self._model.reuse:
             self._serve()
         else:
@@ -290,6 +412,9 @@ class Slot:
             timer.cancel()
         self._timers.clear()
         self._stop_lingering()
+        self._linger_until = None
+        self._seen.clear()
+        self._let_go()
         self._leaving = None
         self._ledger.end(self.name, self._clock.now())
         machine, self._machine = self._machine, None

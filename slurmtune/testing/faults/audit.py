@@ -279,7 +279,7 @@ class Auditor:
         if dict(offer.config) != dict(self.books.configs[offer.trial]):
             self.fail(f"{offer.attempt} is published with another config than was proposed")
         if offer.checkpoint is not None:
-            saved = self._cluster.folder.checkpoint(offer.trial, offer.checkpoint)
+            saved = self._cluster.folder.checkpoint(offer.checkpoint)
             if saved != offer.start:
                 self.fail(f"{offer.attempt} starts from {offer.checkpoint}, which holds {saved}")
 
@@ -509,6 +509,6 @@ def _digest(study: Study) -> tuple[object, ...]:
         study.finished,
         study.capacity,
         study.gpu_seconds,
-        study.best_loss,
+        study.results.best_loss,
         len(study.fleet.live_arrays),
     )

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import Decision, Scheduler
+from slurmtune.core.fleet import ArrayRecord
+from slurmtune.core.ports import Decision, Scheduler, Standing
 from slurmtune.core.record import AttemptRecord
 from slurmtune.core.study import Study
 from slurmtune.core.trial import Outcome
 from slurmtune.driver.loop import Driver
+from slurmtune.driver.slots import SlotWatch
+from slurmtune.driver.submission import Submission, Submissions
 from slurmtune.testing.faults.journal import Record
 from slurmtune.testing.faults.ports import RoughJournal
 
@@ -61,9 +64,44 @@ class WrappedScheduler:
         """Tell whether a trial must stop."""
         return self._inner.stops(trial, rung, loss)
 
-    def explain(self, trial: int) -> str:
-        """Explain a trial."""
-        return self._inner.explain(trial)
+    @property
+    def watches(self) -> bool:
+        """Whether every report counts."""
+        return self._inner.watches
+
+    def reported(self, trial: int, resource: Resource, loss: float | None) -> bool:
+        """Tell whether a trial must stop."""
+        return self._inner.reported(trial, resource, loss)
+
+    @property
+    def separate_rungs(self) -> bool:
+        """Whether each rung is an evaluation of its own."""
+        return self._inner.separate_rungs
+
+    def standing(self, trial: int, rung: int) -> Standing | None:
+        """Return how a trial stands."""
+        return self._inner.standing(trial, rung)
+
+    def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
+        """Return what a trial is compared with."""
+        return self._inner.compared(trial, rung)
+
+    def spare(self, trials: int) -> Sequence[tuple[int, int]]:
+        """Return what nobody will ask for again."""
+        return self._inner.spare(trials)
+
+    @property
+    def copies(self) -> bool:
+        """Whether trials start from what others saved."""
+        return self._inner.copies
+
+    def is_control(self, trial: int) -> bool:
+        """Tell whether a trial runs to the end whatever its results."""
+        return self._inner.is_control(trial)
+
+    def drop(self, rung: int) -> bool:
+        """Send no further trial to a rung."""
+        return self._inner.drop(rung)
 
 
 class ActsFirst(Driver):
@@ -76,12 +114,19 @@ class ActsFirst(Driver):
         self._unsaved.clear()
 
 
-class SubmitsAtOnce(Driver):
+class AsksNobody(Submissions):
     """Does not ask whether a submission without an answer succeeded."""
 
-    def _try_submission(self, submission: Any, now: float) -> bool:
+    def attempt(self, submission: Submission, now: float) -> bool:
+        """Submit, whatever became of the sbatch before."""
         submission.look_first = False
-        return super()._try_submission(submission, now)
+        return super().attempt(submission, now)
+
+
+class SubmitsAtOnce(Driver):
+    """Submits without asking."""
+
+    make_submissions = AsksNobody
 
 
 class PromotesNan(WrappedScheduler):
@@ -112,13 +157,20 @@ class IgnoresEpoch(RoughJournal):
         """Look away."""
 
 
-class TrustsSilence(Driver):
+class TakesSilenceForNo(SlotWatch):
     """Takes a slot that Slurm does not mention for one that is over."""
 
-    def _why_gone(self, attempt: AttemptRecord) -> Any:
-        if self._is_silent:
+    def why_gone(self, attempt: AttemptRecord) -> tuple[Outcome, str] | None:
+        """Give up what Slurm says nothing of."""
+        if self.is_silent:
             return Outcome.LOST, "Slurm does not know it"
-        return super()._why_gone(attempt)
+        return super().why_gone(attempt)
+
+
+class TrustsSilence(Driver):
+    """Believes so."""
+
+    make_slots = TakesSilenceForNo
 
 
 class ForgetsRepeats(Driver):
@@ -130,11 +182,17 @@ class ForgetsRepeats(Driver):
         super().open(*args, **named)
 
 
-class ForgetsSlots(Driver):
+class AdoptsNothing(Submissions):
     """Does not adopt the arrays of earlier drivers."""
 
-    def _adopt(self, array: Any, now: float) -> None:
-        pass
+    def adopt(self, array: ArrayRecord, now: float) -> None:
+        """Look away."""
+
+
+class ForgetsSlots(Driver):
+    """Begins without them."""
+
+    make_submissions = AdoptsNothing
 
 
 class WritesHalf(RoughJournal):

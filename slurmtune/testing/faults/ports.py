@@ -261,6 +261,18 @@ class RoughExchange:
         self._exchange.request_stop(attempt)
         self._fate.step()
 
+    def drop_checkpoints(self, trial: int, names: Sequence[str]) -> None:
+        """Remove checkpoints; now and then that fails half-way, and the driver goes on."""
+        fate = self._fate
+        fate.step()
+        for name in names:
+            self._audit.check_drop(trial, name)
+            if fate.rates.io_error and fate.random.random() < fate.rates.io_error:
+                fate.tell("a checkpoint that cannot be removed")
+                raise OSError(5, "Input/output error")
+            self._exchange.drop_checkpoints(trial, [name])
+            fate.step()
+
     def watch(self, attempt: str, *, offered: bool) -> None:
         """Read an attempt from now on."""
         self._exchange.watch(attempt, offered=offered)
@@ -318,6 +330,12 @@ class RoughFiles(NoFiles):
         """Tell the slots."""
         self._fate.step()
         self._cluster.announce_end(finished=finished)
+        self._fate.step()
+
+    def announce_settled(self, attempts: Sequence[str]) -> None:
+        """Tell the programs that wait."""
+        self._fate.step()
+        self._cluster.announce_settled(attempts)
         self._fate.step()
 
     def commands(self) -> Sequence[Command]:

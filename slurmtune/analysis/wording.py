@@ -1,0 +1,160 @@
+"""Verdicts in words, in the user's metric and goal: the one place that makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from slurmtune.analysis.decisions import Entry, EntryKind, Prospect, Ruling
+from slurmtune.core.events import Resource
+from slurmtune.core.objective import Goal, Objective
+from slurmtune.core.ports import Standing
+from slurmtune.core.verdict import VerdictKind
+
+_DIGITS = (4, 6, 9, 12, 17)
+"""Significant digits to try until different numbers look different; 17 tell all apart."""
+_HEADS = {
+    VerdictKind.PAUSED: "paused",
+    VerdictKind.STOPPED: "stopped",
+    VerdictKind.COMPLETED: "completed",
+    VerdictKind.FAILED: "failed",
+    VerdictKind.RUNG_DOUBTED: "says too little for what it costs",
+    VerdictKind.RUNG_DROPPED: "dropped: no further trial is sent there",
+}
+_ENDS = {
+    "done": "nothing is left to do",
+    "stopped": "stopped by the user",
+    "gpu_hours": "stop.gpu_hours is used up",
+    "wall_time": "stop.wall_time is over",
+    "target": "stop.target is reached",
+    "stall": "no better best since stop.stall trials",
+}
+
+
+def numbers(values: Iterable[float | None]) -> list[str]:
+    """Return the numbers with four digits, or as many more as tell different ones apart.
+
+    None becomes ``-``.
+    """
+    found = list(values)
+    different = len({value for value in found if value is not None})
+    for digits in _DIGITS:
+        texts = ["-" if value is None else f"{value:.{digits}g}" for value in found]
+        if len({text for text in texts if text != "-"}) == different:
+            break
+    return texts
+
+
+def ordinal(number: int) -> str:
+    """Return ``1st``, ``2nd``, ``13th``."""
+    if number % 100 in {11, 12, 13}:
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
+
+
+def origin(name: str) -> str:
+    """Return where a config comes from."""
+    return "a start point of the spec" if name == "start" else f"drawn by {name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How the decisions of one study are told."""
+
+    objective: Objective
+    resource: str = ""
+    """Name of one unit, such as ``epoch``; empty where trials are not cut into rungs."""
+    resources: str = ""
+    """Name of several."""
+
+    @property
+    def better(self) -> str:
+        """Which values are better: ``lower`` or ``higher``."""
+        return "lower" if self.objective.goal is Goal.MINIMIZE else "higher"
+
+    def amount(self, resource: Resource | None, rung: int) -> str:
+        """Return ``9 epochs``, or ``rung 2`` where there is no resource."""
+        if resource is None or not self.resource:
+            return f"rung {rung}"
+        return f"{resource:g} {self.resource if resource == 1 else self.resources}"
+
+    def ruling(self, one: Ruling) -> str:
+        """Return a verdict as one sentence.
+
+        Such as ``promoted to 9 epochs: val_loss 0.41, 2nd of 9; the best 1/3 of the rung go on:
+        3 places, val_loss at most 0.42``.
+        """
+        verdict, standing = one.verdict, one.verdict.standing
+        if verdict.trial is None:
+            head = f"rung {verdict.rung} {_HEADS[verdict.kind]}"
+            return f"{head}: {verdict.note}" if verdict.note else head
+        value, cutoff = numbers([one.value, one.cutoff])
+        seen = [] if one.value is None else [f"{self.objective.metric} {value}"]
+        rule = outlook = ""
+        if standing is not None:
+            seen.append(_place(standing, one.value))
+            rule = self._rule(standing, None if one.cutoff is None else cutoff)
+            if verdict.kind is VerdictKind.PAUSED and not standing.places:
+                rule += ": no place yet"
+            outlook = standing.outlook
+        told = [", ".join(filter(None, seen)), rule, outlook, verdict.note]
+        words = "; ".join(filter(None, told))
+        return f"{self._head(one)}: {words}" if words else self._head(one)
+
+    def prospect(self, one: Prospect, value: float | None) -> str:
+        """Return how a paused trial stands now and what has to happen for it to go on."""
+        if one.standing is None:
+            return "paused; its scheduler does not tell how it stands"
+        _, cutoff = numbers([value, one.cutoff])
+        rule = self._rule(one.standing, None if one.cutoff is None else cutoff)
+        if not one.standing.places:
+            rule += ": no place yet"
+        told = [_place(one.standing, value), rule, one.standing.outlook]
+        return "; ".join(filter(None, told))
+
+    def entry(self, one: Entry) -> str:
+        """Return a line of the ledger, without its time and its trial."""
+        if one.ruling is not None:
+            return self.ruling(one.ruling)
+        end = _ENDS.get(one.detail, one.detail)
+        match one.kind:
+            case EntryKind.OPENED:
+                return "the study is opened"
+            case EntryKind.STARTED:
+                return f"started: {origin(one.detail)}"
+            case EntryKind.REPEATED:
+                return f"repeated as {one.detail}"
+            case EntryKind.EXHAUSTED:
+                return "there is no further config"
+            case EntryKind.STOP:
+                return "the user stops it" if one.trial is not None else "the user stops the study"
+            case EntryKind.HALTED | EntryKind.LIMIT:
+                return f"nothing new is decided: {end}"
+            case _:
+                return f"the study ends: {end}"
+
+    def _head(self, one: Ruling) -> str:
+        kind, rung = one.verdict.kind, one.verdict.rung
+        if kind is VerdictKind.PROMOTED:
+            return f"promoted to {self.amount(one.next_resource, one.next_rung)}"
+        return f"{_HEADS[kind]} at {self.amount(one.resource, rung)}"
+
+    def _rule(self, standing: Standing, cutoff: str | None) -> str:
+        """Return who may go on; of the last rung only that it is the last."""
+        parts = []
+        if standing.places:
+            parts.append("1 place" if standing.places == 1 else f"{standing.places} places")
+        if cutoff is not None:
+            bound = "at most" if self.objective.goal is Goal.MINIMIZE else "at least"
+            parts.append(f"{self.objective.metric} {bound} {cutoff}")
+        return f"{standing.rule}: {', '.join(parts)}" if parts else standing.rule
+
+
+def _place(standing: Standing, value: float | None) -> str:
+    """Return the place among those that were compared; empty when nobody was."""
+    if not standing.size:
+        return ""
+    if standing.place is not None:
+        # Some schedulers compare a trial with others only, and do not count it.
+        return f"{ordinal(standing.place + 1)} of {max(standing.size, standing.place + 1)}"
+    return "" if value is not None else f"no finite result, so ranked last of {standing.size}"

@@ -1,0 +1,121 @@
+"""Which checkpoints nobody needs any more: removed are only those of which that is certain.
+
+A checkpoint is needed while its trial may be trained on from it, while another trial may start
+from it, or while the user wants it to stay (``[checkpoint] keep``). Of a trial that goes on the
+newest two are kept, since the newest may turn out to be damaged. What the best trials saved stays
+under every rule, so that nothing that is reported as best is ever removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from slurmtune.core.actions import DropCheckpoints
+from slurmtune.core.record import TrialRecord
+
+_SPARE_COPIES = 2
+"""Checkpoints of a trial that goes on."""
+KEEP_ALL, KEEP_NONE, KEEP_PROMOTED, KEEP_BEST = "all", "none", "promoted", "best"
+
+
+def best_count(keep: str) -> int:
+    """Return how many of the best trials keep their checkpoint under ``[checkpoint] keep``."""
+    rule, _, count = keep.partition(":")
+    return max(1, int(count)) if rule == KEEP_BEST else 1
+
+
+class Collection:
+    """Finds checkpoints to remove. Looks only at trials about which something changed."""
+
+    def __init__(self, *, copies: bool) -> None:
+        self._copies = copies
+        """Whether trials start from what others saved."""
+        self._best: frozenset[int] = frozenset()
+        self._changed: dict[int, None] = {}
+        self._dropping: dict[int, set[str]] = {}
+        """By trial, what was asked to be removed and is not confirmed."""
+
+    def look_at(self, trial: int) -> None:
+        """Something changed about what this trial needs."""
+        self._changed[trial] = None
+
+    def look_at_best(self, best: frozenset[int]) -> None:
+        """These trials are the best now."""
+        for number in best ^ self._best:
+            self.look_at(number)
+        self._best = best
+
+    def confirm(self, trial: int, names: Sequence[str]) -> bool:
+        """These were removed; tell whether any was asked to be."""
+        waiting = self._dropping.get(trial, set())
+        was_asked = not waiting.isdisjoint(names)
+        waiting.difference_update(names)
+        if not waiting:
+            self._dropping.pop(trial, None)
+        return was_asked
+
+    def pending(self) -> list[DropCheckpoints]:
+        """Return what was asked and is not confirmed."""
+        return [
+            DropCheckpoints(trial=trial, names=tuple(sorted(names)))
+            for trial, names in self._dropping.items()
+        ]
+
+    def drops(self, trials: Sequence[TrialRecord], keep: str) -> list[DropCheckpoints]:
+        """Return what became unnecessary since the last call; its trial forgets it at once."""
+        actions = []
+        for number in self._changed:
+            trial = trials[number]
+            needed = self._needed(trial, trials, keep)
+            names = tuple(one.name for one in trial.saved if one.name not in needed)
+            if names:
+                trial.forget_checkpoints(names)
+                self._dropping.setdefault(number, set()).update(names)
+                actions.append(DropCheckpoints(trial=number, names=names))
+        self._changed.clear()
+        return actions
+
+    def _needed(
+        self, trial: TrialRecord, trials: Sequence[TrialRecord], keep: str
+    ) -> frozenset[str]:
+        names = [one.name for one in trial.saved]
+        needed: set[str] = set()
+        if self._goes_on(trial):
+            needed.update(names[-_SPARE_COPIES:])
+            needed.update(a.checkpoint for a in trial.attempts if a.is_live and a.checkpoint)
+        elif self._stays(trial, keep):
+            needed.update(names[-1:])
+        if self._copies:
+            needed.update(_by_name(trial.rung_checkpoints, trial.spare_rungs))
+            needed.update(
+                name
+                for heir in trial.heirs
+                if (name := _inherited(trials[heir], trial.rung_checkpoints)) is not None
+            )
+        return frozenset(needed)
+
+    def _goes_on(self, trial: TrialRecord) -> bool:
+        """Tell whether the trial is, or may still be, trained on."""
+        if trial.state.is_final:
+            return False
+        is_on_its_way = trial.target_rung > trial.finished_rung
+        return is_on_its_way or trial.finished_rung not in trial.spare_rungs
+
+    def _stays(self, trial: TrialRecord, keep: str) -> bool:
+        if trial.number in self._best or keep == KEEP_ALL:
+            return True
+        return keep == KEEP_PROMOTED and trial.finished_rung > trial.first_rung
+
+
+def _by_name(
+    checkpoints: Mapping[int, tuple[str, object]], spare_rungs: set[int]
+) -> frozenset[str]:
+    return frozenset(name for rung, (name, _) in checkpoints.items() if rung not in spare_rungs)
+
+
+def _inherited(heir: TrialRecord, checkpoints: Mapping[int, tuple[str, object]]) -> str | None:
+    """Return what the heir may still have to start from: until it has finished a rung itself."""
+    if heir.state.is_final or heir.finished_rung >= heir.first_rung:
+        return None
+    found = checkpoints.get(heir.first_rung - 1)
+    return None if found is None else found[0]

@@ -1,0 +1,282 @@
+"""A scheduler of the user's own: its file is read once, kept with the study, and watched.
+
+What it does wrong is told as a mistake in that file, with the line, and never as a traceback: when
+it is loaded, when it is made, and when it is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.abc
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Any, NoReturn, cast
+
+from slurmtune.core.events import Resource
+from slurmtune.core.ports import Decision, Promote, Scheduler, Standing, StartTrial
+from slurmtune.errors import SpecError, StudyStateError
+from slurmtune.spec.field import own_scheduler
+from slurmtune.spec.problem import SpecErrors
+from slurmtune.spec.source import MAX_BYTES, Document, Mark
+from slurmtune.spec.words import did_you_mean
+from slurmtune.store import fs
+from slurmtune.store.layout import StudyLayout
+
+_MEMBERS = tuple(name for name in vars(Scheduler) if not name.startswith("_"))
+"""What the study asks of a scheduler."""
+_BASE = "slurmtune.schedulers.base.BaseScheduler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerCode:
+    """The file of a scheduler, as it was read."""
+
+    file: str
+    """As the spec names it."""
+    name: str
+    """Of the class."""
+    text: bytes
+    path: str
+    """Where it was read."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file."""
+        return hashlib.sha256(self.text).hexdigest()
+
+    def make(
+        self, levels: Sequence[Resource], reduction_factor: int, arguments: Mapping[str, Any]
+    ) -> Scheduler:
+        """Return a fresh scheduler, watched.
+
+        Raises:
+            SpecErrors: the file cannot be loaded, or the class not be made; with the line.
+        """
+        maker = getattr(self._module(), self.name, None)
+        if not isinstance(maker, type):
+            self._no_class()
+        try:
+            made = maker(levels=tuple(levels), reduction_factor=reduction_factor, **arguments)
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+            self._fail(error, f"{self.name} cannot be made")
+        missing = [member for member in _MEMBERS if not hasattr(made, member)]
+        if missing:
+            self._refuse(
+                f"{self.name} has no {missing[0]}", f"derive it from {_BASE}, which has the rest"
+            )
+        return _Watched(self, cast("Scheduler", made))
+
+    def where(self, error: BaseException) -> int | None:
+        """Return the line of this file at which ``error`` came up, the innermost one."""
+        if isinstance(error, SyntaxError) and error.filename == self.path:
+            return error.lineno
+        line = None
+        trace: TracebackType | None = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == self.path:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        return line
+
+    def _module(self) -> ModuleType:
+        """Return the file as a module, under a name that is its digest."""
+        name = f"_slurmtune_scheduler_{self.sha256[:16]}"
+        known = sys.modules.get(name)
+        if known is not None and known.__file__ == self.path:
+            return known
+        spec = importlib.util.spec_from_loader(name, _Loader(self), origin=self.path)
+        assert spec is not None
+        assert spec.loader is not None
+        spec.has_location = True
+        module = importlib.util.module_from_spec(spec)
+        # Dataclasses look their module up while they are made.
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
+            del sys.modules[name]
+            self._fail(error, f"{self.file} cannot be loaded")
+        return module
+
+    def _no_class(self) -> NoReturn:
+        module = self._module()
+        classes = [
+            name
+            for name, item in vars(module).items()
+            if isinstance(item, type) and item.__module__ == module.__name__
+        ]
+        fix = did_you_mean(self.name, classes) or (
+            f"classes there: {', '.join(classes)}" if classes else "it holds no class"
+        )
+        self._refuse(f"{self.file} has no class {self.name}", fix)
+
+    def _fail(self, error: BaseException, what: str) -> NoReturn:
+        message = f"{what}: {_told(error)}"
+        if isinstance(error, TypeError) and self.where(error) is None:
+            # The call itself was wrong, so no line of the file was reached.
+            fix = "it is called with levels=, reduction_factor= and what [search] options hold"
+            self._refuse(message, fix)
+        self._refuse(message, "", self.where(error))
+
+    def _refuse(self, message: str, fix: str, line: int | None = None) -> NoReturn:
+        document = Document(self.file, self.text.decode("utf-8", errors="replace"))
+        mark = None
+        if line is not None:
+            shown = document.line(line)
+            start = len(shown) - len(shown.lstrip())
+            mark = Mark(line, start + 1, len(shown.strip()))
+        problem = document.problem("M12", message, mark, path="search.scheduler", fix=fix)
+        raise SpecErrors([problem]) from None
+
+
+class _Loader(importlib.abc.SourceLoader):
+    """Loads what was read, so that what runs is what the digest is of; writes no cache."""
+
+    def __init__(self, code: SchedulerCode) -> None:
+        self._code = code
+
+    def get_data(self, path: str | bytes) -> bytes:
+        del path
+        return self._code.text
+
+    def get_filename(self, fullname: str) -> str:
+        del fullname
+        return self._code.path
+
+
+class _Watched:
+    """A scheduler whose errors are told as mistakes in its file."""
+
+    def __init__(self, code: SchedulerCode, scheduler: Scheduler) -> None:
+        self._code = code
+        self._scheduler = scheduler
+
+    def ladder(self, bracket: int) -> Sequence[Resource | None]:
+        return cast("Sequence[Resource | None]", self._call("ladder", bracket))
+
+    def decide(self, *, may_start: bool) -> Decision | None:
+        found = self._call("decide", may_start=may_start)
+        if found is not None and not isinstance(found, (StartTrial, Promote)):
+            self._fail("decide", f"it returned {found!r}, not StartTrial, Promote or None")
+        return found
+
+    def started(self, trial: int, bracket: int) -> None:
+        self._call("started", trial, bracket)
+
+    def finished(self, trial: int, rung: int, loss: float | None) -> None:
+        self._call("finished", trial, rung, loss)
+
+    def stops(self, trial: int, rung: int, loss: float | None) -> bool:
+        return bool(self._call("stops", trial, rung, loss))
+
+    @property
+    def runs_through(self) -> bool:
+        return bool(self._read("runs_through"))
+
+    @property
+    def watches(self) -> bool:
+        return bool(self._read("watches"))
+
+    def reported(self, trial: int, resource: Resource, loss: float | None) -> bool:
+        return bool(self._call("reported", trial, resource, loss))
+
+    @property
+    def separate_rungs(self) -> bool:
+        return bool(self._read("separate_rungs"))
+
+    def standing(self, trial: int, rung: int) -> Standing | None:
+        found = self._call("standing", trial, rung)
+        if found is not None and not isinstance(found, Standing):
+            self._fail("standing", f"it returned {found!r}, not Standing or None")
+        return found
+
+    def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
+        return cast("Sequence[tuple[int, float | None]]", self._call("compared", trial, rung))
+
+    def spare(self, trials: int) -> Sequence[tuple[int, int]]:
+        return cast("Sequence[tuple[int, int]]", self._call("spare", trials))
+
+    @property
+    def copies(self) -> bool:
+        return bool(self._read("copies"))
+
+    def drop(self, rung: int) -> bool:
+        return bool(self._call("drop", rung))
+
+    def _call(self, method: str, *args: Any, **named: Any) -> Any:
+        try:
+            return getattr(self._scheduler, method)(*args, **named)
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+            self._fail(method, _told(error), self._code.where(error))
+
+    def _read(self, member: str) -> Any:
+        try:
+            return getattr(self._scheduler, member)
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+            self._fail(member, _told(error), self._code.where(error))
+
+    def _fail(self, member: str, what: str, line: int | None = None) -> NoReturn:
+        place = self._code.file + ("" if line is None else f":{line}")
+        raise SpecError(
+            f"{place}: {self._code.name}.{member} failed: {what}\n"
+            "Nothing was decided. Mend the file and start a new study with another study.name: "
+            "this one keeps the file that it began with"
+        ) from None
+
+
+def read_code(scheduler: str, base_dir: str) -> SchedulerCode | None:
+    """Return the file of a scheduler of the user's own; None for one of ours.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
+    own = own_scheduler(scheduler)
+    if own is None:
+        return None
+    file, name = own
+    path = os.path.abspath(os.path.join(base_dir, os.path.expanduser(file)))
+    try:
+        with open(path, "rb") as opened:
+            text = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(
+            f"search.scheduler: cannot read {file}: {error.strerror or error}; its path is "
+            "relative to the spec"
+        ) from error
+    if len(text) > MAX_BYTES:
+        raise SpecError(f"search.scheduler: {file} has more than {MAX_BYTES} bytes")
+    return SchedulerCode(file=file, name=name, text=text, path=path)
+
+
+def stored_code(layout: StudyLayout, core: Mapping[str, Any]) -> SchedulerCode | None:
+    """Return the scheduler that a study keeps; None when it has one of ours.
+
+    Raises:
+        StudyStateError: it is gone or was changed, or others could have changed it.
+    """
+    told = core.get("code")
+    if told is None:
+        return None
+    # What stands there will be run.
+    fs.check_private(layout.root)
+    try:
+        text = fs.read_file(layout.scheduler)
+    except OSError as error:
+        raise StudyStateError(f"{layout.scheduler} cannot be read: {error}") from error
+    code = SchedulerCode(
+        file=str(told["file"]), name=str(told["class"]), text=text, path=layout.scheduler
+    )
+    if code.sha256 != told["sha256"]:
+        raise StudyStateError(
+            f"{layout.scheduler} was changed: it is not the scheduler that the study began with"
+        )
+    return code
+
+
+def _told(error: BaseException) -> str:
+    words = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -1,0 +1,308 @@
+"""What a study will train and what that costs, as far as it can be told before: for `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from slurmtune.core.events import Resource
+from slurmtune.core.resource import BracketPlan, exact, halving_plan
+from slurmtune.spec.model import Spec
+from slurmtune.spec.rungs import (
+    BRACKETED,
+    brackets_of,
+    is_own,
+    kind_of,
+    levels_of,
+    population,
+    race_budget,
+)
+
+DEFAULT_TIME_SECONDS = 3600
+"""Time limit of a slot when the spec has none: some sites would take ten minutes, some days."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """One rung of the plan that ``check`` prints."""
+
+    rung: int
+    resource: Resource | None
+    trials: int
+    units_each: Resource | None
+    """Resource that a trial is trained for at this rung; None where some continue and others
+    begin here."""
+    units_all: Resource | None
+    time_limit_seconds: int | None
+    gpus: int
+    likely_gpu_hours: float | None
+    """From ``fidelity.unit_time``; None without it."""
+    most_gpu_hours: float | None
+    """When every attempt used its whole time limit; None without a limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BracketRow:
+    """One bracket of the plan, if no trial fails."""
+
+    bracket: int
+    first_rung: int
+    plan: BracketPlan
+    """Its rungs, and how many trials are trained up to each."""
+    times: int = 1
+    """How often the bracket is run."""
+    configs_each: int | None = None
+    """Configs of one run; None: those that enter it, since promotions make no new ones."""
+
+    @property
+    def configs(self) -> int:
+        """Configs in all runs."""
+        each = self.plan.trials if self.configs_each is None else self.configs_each
+        return self.times * each
+
+    @property
+    def evaluations(self) -> int:
+        """Rungs that are trained, in all runs."""
+        return self.times * self.plan.evaluations
+
+    @property
+    def cost_from_scratch(self) -> Resource:
+        """Resource spent when every rung is trained from the start again."""
+        return self.times * self.plan.cost_from_scratch
+
+    @property
+    def cost_resumed(self) -> Resource:
+        """Resource spent when every promoted trial goes on from its checkpoint."""
+        if self.configs_each is not None:
+            return self.cost_from_scratch
+        return self.times * self.plan.cost_resumed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaceRow:
+    """One iteration of irace, if it uses up its budget."""
+
+    iteration: int
+    budget: int
+    """Evaluations."""
+    configs: int
+    """Configs that race, elites included."""
+
+
+def build_brackets(spec: Spec, trials: int) -> tuple[BracketRow, ...]:
+    """Return the brackets of a study with rungs, in the order in which they are begun.
+
+    ``trials`` is how many configs are started in all. Empty for a study without rungs, and for
+    irace, whose races end when the results say so (`build_race`).
+
+    Raises:
+        ValueError: there is no such ladder.
+    """
+    kind = kind_of(spec)
+    levels = [level for level in levels_of(spec) if level is not None]
+    if spec.fidelity is None or kind in {"none", "median", "irace"} or not levels:
+        return ()
+    if kind == "pbt":
+        plan = BracketPlan(tuple(levels), (population(spec),) * len(levels))
+        return (BracketRow(bracket=0, first_rung=0, plan=plan),)
+    if kind == "async_hyperband":
+        return tuple(_asynchronous(spec, levels, trials))
+    if kind == "dehb":
+        return tuple(_evolving(spec, trials))
+    if kind in BRACKETED:
+        return tuple(_repeated(spec, levels, trials))
+    plan = halving_plan(levels, spec.fidelity.eta, max(1, trials))
+    return (BracketRow(bracket=0, first_rung=0, plan=plan),)
+
+
+def _repeated(spec: Spec, levels: Sequence[Resource], trials: int) -> Iterator[BracketRow]:
+    """Yield Hyperband's brackets, and what is left for the last one."""
+    assert spec.fidelity is not None
+    plans = brackets_of(spec)
+    rounds, left = divmod(trials, sum(plan.trials for plan in plans))
+    for bracket, plan in enumerate(plans):
+        is_whole = left >= plan.trials
+        if rounds + is_whole:
+            yield BracketRow(
+                bracket=bracket, first_rung=bracket, plan=plan, times=rounds + is_whole
+            )
+        if not is_whole and left:
+            rest = halving_plan(levels[bracket:], spec.fidelity.eta, left)
+            yield BracketRow(bracket=bracket, first_rung=bracket, plan=rest)
+        left = left - plan.trials if is_whole else 0
+
+
+def _asynchronous(spec: Spec, levels: Sequence[Resource], trials: int) -> Iterator[BracketRow]:
+    """Yield brackets that share the trials as Hyperband's do, each of them ASHA."""
+    assert spec.fidelity is not None
+    shares = [plan.trials for plan in brackets_of(spec)]
+    for bracket, count in enumerate(_shared_out(trials, shares)):
+        if count:
+            plan = halving_plan(levels[bracket:], spec.fidelity.eta, count)
+            yield BracketRow(bracket=bracket, first_rung=bracket, plan=plan)
+
+
+def _shared_out(trials: int, shares: Sequence[int]) -> list[int]:
+    """Return whole numbers in proportion to ``shares``: largest remainders first."""
+    total = sum(shares)
+    counts = [trials * share // total for share in shares]
+    by_rest = sorted(range(len(shares)), key=lambda b: (-(trials * shares[b] % total), b))
+    for bracket in by_rest[: trials - sum(counts)]:
+        counts[bracket] += 1
+    return counts
+
+
+def _evolving(spec: Spec, trials: int) -> Iterator[BracketRow]:
+    """Yield DEHB's brackets: the first round promotes, later ones make a config each time."""
+    plans = brackets_of(spec)
+    left = trials
+    for bracket, plan in enumerate(plans):
+        if left >= plan.trials:
+            yield BracketRow(bracket=bracket, first_rung=bracket, plan=plan)
+        left -= plan.trials
+    rounds, left = divmod(max(0, left), sum(plan.evaluations for plan in plans))
+    for bracket, plan in enumerate(plans):
+        times = rounds + (left >= plan.evaluations)
+        left = max(0, left - plan.evaluations)
+        if times:
+            yield BracketRow(
+                bracket=len(plans) + bracket,
+                first_rung=bracket,
+                plan=plan,
+                times=times,
+                configs_each=plan.evaluations,
+            )
+
+
+def race_iterations(dimension: int) -> int:
+    """Return how many races irace plans: ``floor(2 + log2 d)``.
+
+    López-Ibáñez et al., "The irace package", Operations Research Perspectives 2016.
+    """
+    return max(1, dimension).bit_length() + 1
+
+
+def least_race_budget(spec: Spec, dimension: int) -> int:
+    """Return the least budget with which irace's first race has more configs than go on."""
+    count, options = race_iterations(dimension), spec.search.irace
+    return count * (count + 1) * (options.first_test + options.test_every)
+
+
+def build_race(spec: Spec, dimension: int) -> tuple[RaceRow, ...]:
+    """Return the iterations of irace for so many hyperparameters, if each uses up its budget.
+
+    ``B_j = (B - used) // (N - j + 1)`` evaluations for ``B_j // (first_test + min(5, j))``
+    configs (López-Ibáñez et al. 2016, section 4); what elites need not do again lets more race.
+    Empty for other schedulers.
+    """
+    if kind_of(spec) != "irace":
+        return ()
+    options, budget = spec.search.irace, race_budget(spec)
+    count, used, rows = race_iterations(dimension), 0, []
+    for iteration in range(1, count + 1):
+        here = (budget - used) // (count - iteration + 1)
+        configs = here // (options.first_test + options.test_every * min(5, iteration))
+        rows.append(RaceRow(iteration=iteration, budget=here, configs=configs))
+        used += here
+    return tuple(rows)
+
+
+def build_plan(spec: Spec, trials: int) -> tuple[PlanRow, ...]:
+    """Return what each rung will cost, as far as it can be told before.
+
+    For irace one row for all evaluations: how many configs see an instance is for the results
+    to say.
+    """
+    levels = levels_of(spec)
+    fidelity = spec.fidelity
+    if fidelity is None or len(levels) == 1:
+        level = levels[-1]
+        units = None if level is None else level * trials
+        return (_row(spec, 0, level, trials, each=level, units=units),)
+    if kind_of(spec) == "irace":
+        budget = race_budget(spec)
+        return (_row(spec, 0, 1, budget, each=1, units=budget),)
+    rows = []
+    brackets = build_brackets(spec, trials)
+    for rung, level in enumerate(levels):
+        assert level is not None
+        count, each, units = _at_rung(brackets, rung, level, resumes=fidelity.resume)
+        rows.append(_row(spec, rung, level, count, each=each, units=units))
+    return tuple(rows)
+
+
+def _at_rung(
+    brackets: Sequence[BracketRow], rung: int, level: Resource, *, resumes: bool
+) -> tuple[int, Resource | None, Resource]:
+    """Return trials, resource of each if it is the same for all, and resource in all."""
+    count, units, each = 0, exact(0), set()
+    for row in brackets:
+        at = rung - row.first_rung
+        if at < 0:
+            continue
+        goes_on = resumes and row.configs_each is None and at > 0
+        one = exact(level) - (exact(row.plan.levels[at - 1]) if goes_on else 0)
+        size = row.times * row.plan.sizes[at]
+        count += size
+        units += size * one
+        each.add(one)
+    plain = int if isinstance(level, int) else float
+    return count, plain(each.pop()) if len(each) == 1 else None, plain(units)
+
+
+def _row(
+    spec: Spec,
+    rung: int,
+    level: Resource | None,
+    trials: int,
+    *,
+    each: Resource | None,
+    units: Resource | None,
+) -> PlanRow:
+    limit = time_limit(spec, levels_of(spec), rung)
+    gpus = spec.slurm.at_rung(rung).gpu_count
+    unit_time = None if spec.fidelity is None else spec.fidelity.unit_time
+    likely = None if unit_time is None or units is None else units * unit_time * gpus / 3600
+    return PlanRow(
+        rung=rung,
+        resource=level,
+        trials=trials,
+        units_each=each,
+        units_all=units,
+        time_limit_seconds=limit,
+        gpus=gpus,
+        likely_gpu_hours=likely,
+        most_gpu_hours=trials * limit * gpus / 3600,
+    )
+
+
+def expected_units(plan: Sequence[PlanRow]) -> float | None:
+    """Return the resource that the whole study is expected to train."""
+    units = [row.units_all for row in plan]
+    return float(sum(u for u in units if u is not None)) if None not in units else None
+
+
+def time_limit(spec: Spec, levels: Sequence[Resource | None], rung: int) -> int:
+    """Return the time limit of a slot for this rung, in seconds."""
+    table = spec.slurm.at_rung(rung)
+    level = levels[rung]
+    if table.time_per_unit is not None and level is not None:
+        begin = levels[rung - 1] if rung and not _may_begin_at(spec, levels, rung) else 0
+        return round(table.time_per_unit * (level - (begin or 0)) + (table.time_extra or 0))
+    return DEFAULT_TIME_SECONDS if table.time is None else table.time
+
+
+def _may_begin_at(spec: Spec, levels: Sequence[Resource | None], rung: int) -> bool:
+    """Tell whether an attempt for ``rung`` may have to train more than from the rung below."""
+    fidelity, kind = spec.fidelity, kind_of(spec)
+    if fidelity is None or is_own(kind):
+        return True
+    if kind == "irace":
+        return False  # each instance is an evaluation of its own
+    runs_through = kind == "asha" and spec.search.variant == "stopping"
+    if not fidelity.resume or fidelity.guard or runs_through or kind == "dehb":
+        return True
+    is_last = rung == len(levels) - 1
+    if fidelity.hedge and is_last:
+        return True
+    return kind in BRACKETED and rung < (fidelity.brackets or len(levels))
