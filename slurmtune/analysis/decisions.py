@@ -72,6 +72,8 @@ class Prospect:
     """How a paused trial stands now."""
 
     rung: int
+    """The rung that it finished last."""
+    resource: Resource | None
     standing: Standing | None
     cutoff: float | None
     compared: tuple[Rival, ...]
@@ -262,6 +264,7 @@ def _prospect(study: Study, number: int) -> Prospect | None:
     cutoff = None if standing is None else standing.cutoff
     return Prospect(
         rung=rung,
+        resource=study.scheduler.ladder(trial.bracket)[rung],
         standing=standing,
         cutoff=study.settings.objective.value(cutoff),
         compared=_compared(study, number, rung),

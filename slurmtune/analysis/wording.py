@@ -103,14 +103,15 @@ class Wording:
 
     def prospect(self, one: Prospect, value: float | None) -> str:
         """Return how a paused trial stands now and what has to happen for it to go on."""
+        head = f"paused at {self.amount(one.resource, one.rung)}"
         if one.standing is None:
-            return "paused; its scheduler does not tell how it stands"
+            return f"{head}; its scheduler does not tell how it stands"
         _, cutoff = numbers([value, one.cutoff])
         rule = self._rule(one.standing, None if one.cutoff is None else cutoff)
         if not one.standing.places:
             rule += ": no place yet"
         told = [_place(one.standing, value), rule, one.standing.outlook]
-        return "; ".join(filter(None, told))
+        return f"{head}: {'; '.join(filter(None, told))}"
 
     def entry(self, one: Entry) -> str:
         """Return a line of the ledger, without its time and its trial."""

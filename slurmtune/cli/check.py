@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from slurmtune.space.space import Space
     from slurmtune.spec.difference import Change
     from slurmtune.spec.load import LoadedSpec
+    from slurmtune.spec.model import Spec
     from slurmtune.spec.plan import BracketRow, PlanRow, RaceRow
 
 _SHOWN = 8
@@ -187,8 +189,8 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
     code = read_code(spec_.search.scheduler, loaded.base_dir)
     core = build.core_settings(spec_, trials, code, space)
     try:
-        build.build_study(core, code)
-        build.build_sampler(spec_, space, trials)
+        study = build.build_study(core, code)
+        build.build_sampler(spec_, space, trials, study.scheduler)
     except SpecError as error:
         # What has no function yet was told as a note; a plan can be made all the same.
         if launching or "not available yet" not in str(error):
@@ -243,6 +245,10 @@ def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list
             f"stop.gpu_hours = {limit:g} is below the most this can use, {most:.0f}: "
             "it may end early"
         )
+    if spec.search.scheduler in {"asha", "async_hyperband"} and not plan[-1].trials:
+        found.append(
+            f"so few trials promote none to the last rung: {_needed(spec)} would be enough"
+        )
     share = whole.share_kept(space)
     if share < _FEW:
         words = "none" if share == 0 else f"only {100 * share:.1f} %"
@@ -255,6 +261,14 @@ def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list
             f'run.args = "gnu" passes --{dotted[0]}=...: does the program take that name?'
         )
     return found
+
+
+def _needed(spec: Spec) -> int:
+    """Return how many trials of asha let one reach the last rung."""
+    from slurmtune.spec.rungs import rung_count
+
+    eta = 2 if spec.fidelity is None else spec.fidelity.eta
+    return int(eta ** ((rung_count(spec) or 1) - 1))
 
 
 def _draws(checked: Checked) -> list[Mapping[str, Any]]:
@@ -393,7 +407,11 @@ def _plan(checked: Checked) -> str:
     has_each = bool(word) and all(row.units_each is not None for row in plan)
     columns: list[tuple[str, bool, Any]] = [
         ("rung", len(plan) > 1, lambda row: str(row.rung)),
-        (text.many(word), bool(word), lambda row: text.resource(row.resource)),
+        (
+            text.many(word),
+            bool(word) and not checked.race,
+            lambda row: text.resource(row.resource),
+        ),
         (_counted(checked), True, lambda row: str(row.trials)),
         (f"{text.many(word)} each", has_each, lambda row: text.resource(row.units_each)),
         ("in all", bool(word), lambda row: text.resource(row.units_all)),
@@ -480,12 +498,14 @@ def _brackets(checked: Checked) -> list[str]:
     if len(found) == 1:
         [row] = found
         word = text.many(fidelity.resource)
+        if checked.loaded.spec.search.scheduler == "pbt":
+            return [_generations(checked, row)]
         costs = f"{text.resource(row.cost_from_scratch)} {word} from scratch"
         amount = text.plural(row.evaluations, "evaluation")
         return [f"  {amount}: {costs}, {text.resource(row.cost_resumed)} {resumed}"]
     has_times = any(row.times > 1 for row in found)
     columns: list[tuple[str, bool, Any]] = [
-        ("bracket", True, lambda row: str(row.bracket)),
+        ("bracket", True, lambda row: "hedge" if row.bracket is None else str(row.bracket)),
         ("times", has_times, lambda row: str(row.times)),
         (f"trials@{text.many(fidelity.resource)}", True, _stages),
         ("configs", True, lambda row: str(row.configs)),
@@ -506,6 +526,16 @@ def _brackets(checked: Checked) -> list[str]:
     rows.append([totals.get(title, "") for title, _, _ in shown])
     align = "".join("<" if "@" in title else ">" for title, _, _ in shown)
     return [text.table(rows, align, indent="  ")]
+
+
+def _generations(checked: Checked, row: BracketRow) -> str:
+    """Return what a population costs, and how fast it changes."""
+    members, quantile = row.plan.trials, checked.loaded.spec.search.pbt.quantile
+    leaving = min(math.ceil(quantile * members), members // 2)
+    fidelity = checked.loaded.spec.fidelity
+    word = "" if fidelity is None else text.many(fidelity.resource)
+    amount = f"{text.plural(row.evaluations, 'evaluation')}: {text.resource(row.cost_resumed)}"
+    return f"  {amount} {word}; after each generation {leaving} of {members} give way to heirs"
 
 
 def _stages(row: BracketRow) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,12 +100,15 @@ def _explain_word(word: str) -> str:
     key = word.strip().upper()
     if key in CLUSTER:
         return text.wrap(f"{key}: {CLUSTER[key]}", first="", rest="")
+    from slurmtune.spec.explain import EXPLANATIONS
     from slurmtune.spec.explain import explain as explain_code
-    from slurmtune.spec.methods import describe
 
-    described = describe(word.strip().lower())
-    if described is not None:
-        return described
+    if key not in EXPLANATIONS:
+        from slurmtune.spec.methods import describe
+
+        described = describe(word.strip().lower())
+        if described is not None:
+            return described
     return text.wrap(explain_code(word), first="", rest="")
 
 
@@ -133,9 +136,10 @@ def _lines(whole: Study, told: Story, words: Wording, everything: bool) -> Itera
     yield f"{head}   {trials.row(whole, trial)['state']}; {metric}, {words.better} is better"
     yield text.params(trial.config)
     yield ""
-    yield _paragraph(text.clock(told.began), _beginning(whole, trial, told, words))
+    clock = _clock([told.began, *(ruling.time for ruling in told.rulings)])
+    yield _paragraph(clock(told.began), _beginning(whole, trial, told, words))
     for index, ruling in enumerate(told.rulings):
-        yield _paragraph(text.clock(ruling.time), words.ruling(ruling))
+        yield _paragraph(clock(ruling.time), words.ruling(ruling))
         # A promotion right after a pause sees the same rung.
         later = told.rulings[index + 1] if index + 1 < len(told.rulings) else None
         if later is None or later.compared != ruling.compared:
@@ -149,6 +153,12 @@ def _lines(whole: Study, told: Story, words: Wording, everything: bool) -> Itera
         standing = told.prospect.standing
         places = 0 if standing is None else standing.places
         yield from _neighbours(trial.number, told.prospect.compared, places, everything)
+
+
+def _clock(times: Sequence[float]) -> Callable[[float], str]:
+    """Return how to write the times: with their date unless all are of one day."""
+    days = {text.iso_local(time)[:10] for time in times}
+    return text.clock if len(days) == 1 else lambda time: text.iso_local(time)[:19]
 
 
 def _paragraph(label: str, words: str) -> str:

@@ -313,7 +313,7 @@ def _conclude(session: Session, reason: str, line: output.LiveLine) -> int:
     folder = text.short_path(session.layout.root)
     output.say(f"study  {folder}      slurmtune trials {name}    slurmtune best {name} --args")
     output.say(f"logs   {text.short_path(session.layout.trials)}/*/*/output.log")
-    if reason == "paused" or not (whole.good_trials or reason == "stopped"):
+    if reason == "paused" or not (whole.results.good_trials or reason == "stopped"):
         output.error(_bad_end(session, reason))
         return 1
     return 0
@@ -323,7 +323,7 @@ def _bad_end(session: Session, reason: str) -> str:
     """Return why the study ended badly, with the commonest causes."""
     whole = session.driver.study
     failed = whole.failed_trials
-    if whole.good_trials:
+    if whole.results.good_trials:
         head = f"the study was paused: {text.printable(whole.halt_text)}"
     elif failed:
         so = ", so the study was paused" if reason == "paused" else ""

@@ -132,20 +132,27 @@ class Fleet:
         return None if array is None else array.ended.get(key.task)
 
     def shortfall(
-        self, demand: Mapping[str, Demand], parallel: int, *, reuse: bool
+        self,
+        demand: Mapping[str, Demand],
+        parallel: int,
+        *,
+        reuse: bool,
+        ahead: Mapping[str, int] | None = None,
     ) -> dict[str, int]:
         """Return how many slots of each class should be submitted now.
 
         With reuse, a slot serves attempt after attempt, so as many slots as attempts are wanted,
         at most ``parallel``. Without, each offer needs a slot that has not claimed anything.
         Slots of a class that has less work than slots hold no room: they leave soon.
+
+        ``ahead``: for these classes, how many slots of all classes should live in all, since work
+        for them will be decided when they start; whatever ``parallel`` says.
         """
         live: dict[str, int] = {}
         for array in self._live.values():
             live[array.resource_class] = live.get(array.resource_class, 0) + array.live
-        room = parallel - sum(
-            min(count, sum(demand.get(name, ()))) for name, count in live.items()
-        )
+        needed = {name: min(count, sum(demand.get(name, ()))) for name, count in live.items()}
+        room = parallel - sum(needed.values())
         missing: dict[str, int] = {}
         for name in sorted(demand):
             mine = [a for a in self._live.values() if a.resource_class == name]
@@ -157,6 +164,11 @@ class Fleet:
             if wanted > 0:
                 missing[name] = wanted
                 room -= wanted
+        for name, total in (ahead or {}).items():
+            others = sum(count for other, count in needed.items() if other != name)
+            wanted = total - others - live.get(name, 0)
+            if wanted > missing.get(name, 0):
+                missing[name] = wanted
         return missing
 
     def _intend(self, event: ArrayIntended) -> bool:

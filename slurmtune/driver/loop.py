@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -44,7 +44,7 @@ from slurmtune.core.ports import Sampler
 from slurmtune.core.study import Study
 from slurmtune.core.trial import AttemptState
 from slurmtune.driver.capacity import Capacity
-from slurmtune.driver.parts import Desk, LoopSettings
+from slurmtune.driver.parts import LoopSettings
 from slurmtune.driver.ports import JournalPort, NoFiles, NoObserver, Observer, StudyFiles
 from slurmtune.driver.recovery import record_of
 from slurmtune.driver.slots import SlotWatch
@@ -66,8 +66,8 @@ _MOST_SETTLED = 512
 class Driver:
     """One driver of one study."""
 
-    make_submissions: ClassVar[Callable[[Desk], Submissions]] = Submissions
-    make_slots: ClassVar[Callable[[Desk], SlotWatch]] = SlotWatch
+    make_submissions: ClassVar[type[Submissions]] = Submissions
+    make_slots: ClassVar[type[SlotWatch]] = SlotWatch
 
     study: Study
     journal: JournalPort
@@ -100,8 +100,8 @@ class Driver:
 
     def __post_init__(self) -> None:
         """Make the parts."""
-        self.slots = type(self).make_slots(self)
-        self.submissions = type(self).make_submissions(self)
+        self.slots = self.make_slots(self)
+        self.submissions = self.make_submissions(self)
         self.capacity = Capacity(self)
 
     # ---------------------------------------------------------------- life
@@ -187,7 +187,7 @@ class Driver:
         changed |= self.slots.poll(now)
         changed |= self.feed(self.slots.overdue(now))
         changed |= self.feed(self._times_up(now))
-        if self.settings.adaptive:
+        if self.settings.adaptive or self.settings.binds_late:
             # No sign of life outside: it must not shorten the next wait.
             self.feed([CapacityChanged(time=now, attempts=self.capacity.wanted())])
         if len(self._held) > held:
@@ -261,6 +261,7 @@ class Driver:
         """Keep what the loop itself needs to remember of an event."""
         if isinstance(event, AttemptClaimed):
             self.slots.note_claim(event.slot)
+            self.capacity.note_claim(event.slot)
             self.submissions.note_claim(slot_key(event.slot).token, event.time)
         elif isinstance(event, AttemptEnded):
             self.slots.note_end(event.attempt)
@@ -318,9 +319,7 @@ class Driver:
                     "the study goes on, and the next launch tries again"
                 )
             return []
-        return [
-            CheckpointsDropped(time=self.clock.now(), trial=action.trial, names=action.names)
-        ]
+        return [CheckpointsDropped(time=self.clock.now(), trial=action.trial, names=action.names)]
 
     def hear_nothing(self, error: BackendUnavailableError) -> None:
         """The backend gave no answer."""
@@ -329,6 +328,14 @@ class Driver:
     def look_soon(self, now: float) -> None:
         """Look at the queue earlier than it is due: something was submitted."""
         self.slots.look_soon(now)
+
+    def usable_slots(self) -> Mapping[str, int]:
+        """Return how many slots serve, or could serve, an attempt now, by resource class."""
+        return self.slots.usable()
+
+    def offers_ahead(self) -> int:
+        """Return how many offers are kept for slots that may start before the next look."""
+        return self.capacity.offers_ahead
 
     # ---------------------------------------------------------------- commands and limits
 

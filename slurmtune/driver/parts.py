@@ -35,6 +35,14 @@ class LoopSettings:
     expected_units: float | None = None
     adaptive: bool = True
     """Whether more offers than slots are kept out when attempts are shorter than a few ticks."""
+    ahead: float = 1.0
+    """Slots that are queued for each attempt that may still be in flight. Above 1 a config is
+    chosen when there is a slot for it, not when the slot is submitted."""
+
+    @property
+    def binds_late(self) -> bool:
+        """Whether slots are queued before there is work for them."""
+        return self.ahead > 1
 
 
 class Desk(Protocol):
@@ -45,9 +53,13 @@ class Desk(Protocol):
     backend: Backend
     exchange: Exchange
     settings: LoopSettings
-    make_token: Callable[[int], str]
     files: StudyFiles
     observer: Observer
+
+    @property
+    def make_token(self) -> Callable[[int], str]:
+        """From the number of an array, unique in this epoch, to its token."""
+        ...
 
     def feed(self, events: Iterable[Event]) -> bool:
         """Apply events, make them durable, carry out what follows; tell whether any counted."""
@@ -60,3 +72,18 @@ class Desk(Protocol):
     def look_soon(self, now: float) -> None:
         """Look at the queue earlier than it is due: something was submitted."""
         ...
+
+    def usable_slots(self) -> Mapping[str, int]:
+        """Return how many slots serve, or could serve, an attempt now, by resource class."""
+        ...
+
+    def offers_ahead(self) -> int:
+        """Return how many offers are kept for slots that may start before the next look."""
+        ...
+
+
+def class_of_new_trials(study: Study) -> str:
+    """Return the resource class that the next trial needs first, as far as can be known."""
+    rung = study.trials[-1].first_rung if study.trials else 0
+    classes = study.limits.rung_classes
+    return classes[min(rung, len(classes) - 1)]

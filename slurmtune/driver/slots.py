@@ -16,7 +16,7 @@ from slurmtune.core.fleet import SlotKey, slot_key
 from slurmtune.core.overview import WaitingSlots
 from slurmtune.core.record import AttemptRecord
 from slurmtune.core.trial import AttemptState, Outcome
-from slurmtune.driver.parts import Desk
+from slurmtune.driver.parts import Desk, class_of_new_trials
 from slurmtune.errors import BackendError, BackendUnavailableError
 
 _DEAD_SLOTS = 3
@@ -42,6 +42,8 @@ class SlotWatch:
         self.is_silent = False
         self._suspects: dict[str, Suspect] = {}
         self._restarts: dict[SlotKey, int] = {}
+        self._waits_again: set[SlotKey] = set()
+        """Slots that claimed something and wait in the queue once more."""
         self._next_poll = 0.0
         self._dead_slots = 0
         self._last_words = ""
@@ -64,6 +66,7 @@ class SlotWatch:
     def note_claim(self, slot: str) -> None:
         """A slot claimed something: slots can work."""
         self.note_slot(slot)
+        self._waits_again.discard(slot_key(slot))
         self._dead_slots = 0
 
     def note_end(self, attempt: str) -> None:
@@ -125,6 +128,7 @@ class SlotWatch:
             before = self.statuses.get(key)
             if status.state is SlotState.ENDED:
                 self.statuses.pop(key, None)
+                self._waits_again.discard(key)
                 events.append(_slot_ended(status, now))
                 if self._is_unused(key) and events[-1].outcome in _BROKEN:
                     unused[self._why_unused(status, before)] += 1
@@ -132,6 +136,10 @@ class SlotWatch:
             if status.state is SlotState.PENDING:
                 waiting[key] = before is not None and before.state is SlotState.RUNNING
                 failed_nodes[key] = status.failed_node
+                if waiting[key]:
+                    self._waits_again.add(key)
+            else:
+                self._waits_again.discard(key)
             self.statuses[key] = status
         for words, count in unused.items():
             self._desk.observer.message(f"{count} slot{'s' * (count > 1)} {words}")
@@ -169,6 +177,29 @@ class SlotWatch:
     def running(self) -> int:
         """Return how many slots run."""
         return sum(status.state is SlotState.RUNNING for status in self.statuses.values())
+
+    def usable(self) -> Counter[str]:
+        """Return how many slots serve, or could serve, an attempt now, by resource class.
+
+        A slot that claimed something runs, whatever an older answer of the backend says.
+        """
+        study, reuse = self._desk.study, self._desk.settings.reuse
+        arrays = study.fleet.live_arrays
+        keys = {
+            slot_key(attempt.slot)
+            for attempt in study.live.values()
+            if attempt.state is AttemptState.RUNNING and study.fleet.is_live(attempt.slot)
+        }
+        for token, array in arrays.items():
+            if reuse:
+                claimed = (SlotKey(token, task) for task in array.used - array.ended.keys())
+                keys.update(key for key in claimed if key not in self._waits_again)
+        for key, status in self.statuses.items():
+            found = arrays.get(key.token)
+            runs = found is not None and status.state is SlotState.RUNNING
+            if runs and (reuse or key.task not in arrays[key.token].used):
+                keys.add(key)
+        return Counter(arrays[key.token].resource_class for key in keys)
 
     # ---------------------------------------------------------------- slots that do nothing
 
@@ -225,7 +256,11 @@ class SlotWatch:
         They would hold their GPUs for as long as they linger.
         """
         study = self._desk.study
-        waiting = {name for name, wanted in study.demand().items() if wanted.offered}
+        # Offers that are kept for slots which are still to start wait for nobody else.
+        kept = {class_of_new_trials(study): self._desk.offers_ahead()}
+        waiting = {
+            name for name, wanted in study.demand().items() if wanted.offered > kept.get(name, 0)
+        }
         live = {array.resource_class for array in study.fleet.live_arrays.values()}
         idle = frozenset(live - waiting) if waiting else frozenset()
         if idle != self._idle:
@@ -243,7 +278,7 @@ class SlotWatch:
             return  # a suspect is repeated soon, in one of these slots
         busy = {name for name, demand in study.demand().items() if demand.offered}
         if study.may_start_trials and not study.halt:
-            busy.add(study.limits.rung_classes[0])
+            busy |= {study.limits.rung_classes[0], class_of_new_trials(study)}
         for token, array in list(study.fleet.live_arrays.items()):
             waiting = self.pending(token)
             if waiting and array.resource_class not in busy and token not in self._released:

@@ -7,12 +7,13 @@ asks the backend for the token first (`Backend.find`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from slurmtune.backends.base import ArraySpec
 from slurmtune.core.events import ArrayIntended, ArrayRefused, ArraySubmitted
 from slurmtune.core.fleet import ArrayRecord, ArrayState
 from slurmtune.core.request import ResourceRequest, derive, exclude_nodes, parse_class
-from slurmtune.driver.parts import Desk
+from slurmtune.driver.parts import Desk, class_of_new_trials
 from slurmtune.errors import BackendUnavailableError, SubmissionRefusedError
 
 _SETTLE_SECONDS = 12.0
@@ -101,7 +102,24 @@ class Submissions:
 
     def _missing(self) -> dict[str, int]:
         study, settings = self._desk.study, self._desk.settings
-        return study.fleet.shortfall(study.demand(), settings.parallel, reuse=settings.reuse)
+        return study.fleet.shortfall(
+            study.demand(), settings.parallel, reuse=settings.reuse, ahead=self._ahead()
+        )
+
+    def _ahead(self) -> dict[str, int]:
+        """Return how many slots should wait or run for trials that are not started yet.
+
+        Only as long as the study would start more than it may: slots that left because there was
+        nothing for them are not replaced. And only in the place of slots that do not run yet: as
+        soon as ``parallel`` run, further ones would find no work.
+        """
+        study, settings = self._desk.study, self._desk.settings
+        starts = study.may_start_trials and not study.halt
+        if not settings.binds_late or not starts or len(study.live) < study.capacity:
+            return {}
+        running = sum(self._desk.usable_slots().values())
+        lacking = max(0, settings.parallel - running)
+        return {class_of_new_trials(study): running + ceil(settings.ahead * lacking)}
 
     def _allowed_size(self, wanted: int) -> int:
         limits = self._desk.backend.limits()
@@ -116,6 +134,8 @@ class Submissions:
         self._made += 1
         token = self._desk.make_token(self._made)
         request = self._request(resource_class, now)
+        if request.array_limit is None and size > self._desk.settings.parallel:
+            request = replace(request, array_limit=self._desk.settings.parallel)
         self._desk.feed(
             [ArrayIntended(time=now, token=token, resource_class=resource_class, size=size)]
         )
@@ -191,9 +211,7 @@ class Submissions:
         elif self._excluded and not self._uses_all_nodes:
             self._uses_all_nodes = True
             nodes = ", ".join(sorted(self._excluded))
-            self._desk.observer.message(
-                f"without {nodes} Slurm refuses ({error}): used again"
-            )
+            self._desk.observer.message(f"without {nodes} Slurm refuses ({error}): used again")
         else:
             raise error
 

@@ -8,8 +8,10 @@ the own category gets likelier.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from slurmtune.core.events import Config
 from slurmtune.core.ports import HistoryView, Sampler
 from slurmtune.core.seeding import generator
 from slurmtune.samplers.proposed import Proposed
-from slurmtune.space.domain import Choice, Domain, Fixed
+from slurmtune.space.domain import Choice, Distribution, Domain, Scalar
 from slurmtune.space.space import Space
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ _MAX_DRAWS = 1_000
 """Draws from one model that may break constraints or repeat earlier configs."""
 _SAME = 1e-4
 """Configs closer than this, as a share of every domain, are taken for the same."""
+_LEAST_SIGMA = 1e-9
+"""Where a scale has a single level."""
 _STANDARD = NormalDist()
 
 
@@ -119,19 +123,11 @@ class IraceSampler:
     def models(self, history: HistoryView, parent: int, bracket: int) -> list[Model]:
         """Return the model of each searched hyperparameter of ``parent`` in iteration ``bracket``.
 
-        From the first iteration on, the model of each was that of its ancestor, until it was
-        there itself.
+        A soft restart does not last: it widens the models of one trial only.
         """
-        owners = [parent] * (bracket + 1)
-        for iteration in range(bracket, 0, -1):
-            owner = owners[iteration]
-            # Born in this iteration, it was made from the model of its own parent.
-            while history.asked[owner].bracket >= iteration and history.asked[owner].parents:
-                owner = history.asked[owner].parents[0]
-            owners[: iteration + 1] = [owner] * (iteration + 1)
         models = [_first(self._domain(name)) for name in self._space.searched]
-        for iteration in range(1, bracket + 1):
-            config = history.configs[owners[iteration]]
+        for iteration, owner in _lineage(history, parent, bracket):
+            config = history.configs[owner]
             models = [
                 self._narrowed(model, name, config, iteration)
                 for model, name in zip(models, self._space.searched, strict=True)
@@ -216,7 +212,7 @@ class IraceSampler:
         return self._space[name].domain
 
 
-def position(domain: Domain, value: str | float) -> float:
+def position(domain: Domain, value: Scalar) -> float:
     """Return where ``value`` stands in [0, 1] of its domain's scale; levels are equally far."""
     if isinstance(domain, Choice):
         return (domain.index(value) + 0.5) / domain.size
@@ -267,3 +263,48 @@ def _first(domain: Domain) -> Model:
         return Shares(domain.probabilities or alike)
     sigma = _half_width(domain)
     return Spread(sigma, sigma)
+
+
+def _half_width(domain: Domain) -> float:
+    """Return half the way from the lowest position to the highest one."""
+    if isinstance(domain, Choice):
+        return max(_LEAST_SIGMA, (domain.size - 1) / (2 * domain.size))
+    if isinstance(domain, Distribution) and all(map(math.isfinite, domain.limits)):
+        low, high = domain.limits
+        return (domain.encode(high) - domain.encode(low)) / 2
+    return 0.5
+
+
+def _category(probabilities: Sequence[float], u: float) -> int:
+    """Return the category whose part of [0, 1) holds ``u``."""
+    ends = list(accumulate(probabilities))
+    return sum(end <= u for end in ends[:-1])
+
+
+def _lineage(history: HistoryView, parent: int, bracket: int) -> list[tuple[int, int]]:
+    """Return (iteration, elite) whose models were narrowed one after the other, first to last.
+
+    An elite keeps its model from iteration to iteration; in the iteration in which it was drawn,
+    that was the model of its own parent.
+    """
+    line: list[tuple[int, int]] = []
+    owner = parent
+    for iteration in range(bracket, 0, -1):
+        born = history.asked[owner]
+        if born.bracket >= iteration:
+            if not born.parents:
+                break
+            owner = born.parents[0]
+        line.append((iteration, owner))
+    return line[::-1]
+
+
+def _race_of(history: HistoryView, bracket: int) -> list[Config]:
+    """Return the configs of this iteration so far, with the parents that were drawn in it."""
+    members: dict[int, None] = {}
+    for trial, asked in enumerate(history.asked):
+        if asked.bracket == bracket:
+            members.update(dict.fromkeys(asked.parents))
+            if trial < len(history.configs):
+                members[trial] = None
+    return [history.configs[trial] for trial in members]

@@ -57,15 +57,16 @@ class AshaBracket(Bracket):
         if here is None:
             return None
         place = None if here.loss(trial) is None else here.place(trial)
-        is_last = rung == self._last
-        places = 0 if is_last else self._places(rung)
+        if rung == self._last:
+            return Standing(rule=LAST_RUNG, size=here.size, place=place, places=0)
+        places = self._places(rung)
         return Standing(
-            rule=LAST_RUNG if is_last else f"the best 1/{self._reduction_factor} of the rung go on",
+            rule=f"the best 1/{self._reduction_factor} of the rung go on",
             size=here.size,
             place=place,
             places=places,
             cutoff=here.cutoff(places),
-            outlook="" if is_last else self._outlook(trial, rung, place),
+            outlook=self._outlook(trial, rung, place),
         )
 
     def spare(self, reach: int) -> list[tuple[int, int]]:

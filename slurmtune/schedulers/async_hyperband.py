@@ -108,7 +108,7 @@ class AsyncHyperband(BracketScheduler):
 
     def drop(self, rung: int) -> bool:
         """Send no further trial to ``rung`` in any bracket; False for the last one."""
-        return all([bracket.drop(rung) for bracket in self._brackets])
+        return all(bracket.drop(rung) for bracket in self._brackets)
 
     def _check_bracket(self, bracket: int) -> None:
         if not 0 <= bracket < len(self._brackets):

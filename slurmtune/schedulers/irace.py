@@ -8,6 +8,7 @@ elitist form. An instance is a rung: a fold, a seed or a dataset, an evaluation 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from slurmtune.core.events import Resource
 from slurmtune.core.ports import Decision, Promote, Standing, StartTrial
@@ -175,26 +176,30 @@ class Irace(BaseScheduler):
         return told
 
     def _plan_race(self) -> None:
-        """Begin the next iteration, or find that all are done or that it cannot be paid."""
+        """Begin the next iteration, or find that all are done or that it cannot be paid.
+
+        An iteration whose share would not pay a race gets those of the next ones too.
+        """
         number = len(self._races) + 1
         elites = self._races[-1].survivors() if self._races else {}
         left = self._budget - sum(race.used for race in self._races)
-        if number > self._iterations:
-            self._is_done = True
-            return
-        budget = iteration_budget(left, number, self._iterations)
-        configs = race_size(
-            budget,
-            number,
-            first_test=self._rules.first_test,
-            test_every=self._rules.test_every,
-            elite_instances=[len(losses) for losses in elites.values()],
-        )
-        if configs <= max(self._iterations, len(elites)):
-            self._is_done = True
-            return
-        planned = configs - len(elites)
-        self._races.append(Race(self._rules, planned=planned, budget=budget, elites=elites))
+        for count in range(self._iterations, number - 1, -1):
+            budget = iteration_budget(left, number, count)
+            configs = race_size(
+                budget,
+                number,
+                first_test=self._rules.first_test,
+                test_every=self._rules.test_every,
+                elite_instances=[len(losses) for losses in elites.values()],
+            )
+            # With no more than these, the race would be over before its first test.
+            if configs > self._rules.least:
+                planned = configs - len(elites)
+                self._races.append(
+                    Race(self._rules, planned=planned, budget=budget, elites=elites)
+                )
+                return
+        self._is_done = True
 
     def _parents(self, race: Race) -> tuple[int, ...]:
         """Return the parent of the next trial, if there are elites."""
@@ -202,11 +207,8 @@ class Irace(BaseScheduler):
             return ()
         shares = parent_shares(len(race.elites))
         drawn = derived_seed(self._seed, "irace-parent", len(self._targets)) % sum(shares)
-        for elite, share in zip(race.elites, shares, strict=True):
-            if drawn < share:
-                return (elite,)
-            drawn -= share
-        raise AssertionError
+        ends = zip(race.elites, accumulate(shares), strict=True)
+        return (next(elite for elite, end in ends if drawn < end),)
 
 
 def iterations(dimension: int) -> int:

@@ -220,17 +220,22 @@ class MedianRule(BaseScheduler):
         if rung != 0 or (trial not in self._rung and trial not in self._told):
             return None
         seen = self._comparisons.get(trial)
+        has_failed = trial not in self._told and self._rung.loss(trial) is None
         if seen is None:
-            failed = self._rung.loss(trial) is None
-            outlook = "it ended" if failed else "it was trained to the end, never compared"
-            return Standing(rule=self._rule, size=0, place=None, places=0, outlook=outlook)
+            return Standing(
+                rule=self._rule,
+                size=0,
+                place=None if has_failed else 0,
+                places=0,
+                outlook="it was never compared",
+            )
         return Standing(
             rule=self._rule,
             size=seen.count,
-            place=None if seen.best is None else seen.better,
+            place=None if has_failed or seen.best is None else seen.better,
             places=(seen.count + 1) // 2,
             cutoff=seen.median,
-            outlook=self._outlook(trial, seen),
+            outlook=self._outlook(trial, seen, has_failed=has_failed),
         )
 
     def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
@@ -261,10 +266,10 @@ class MedianRule(BaseScheduler):
             f"completed trials, from resource {self._grace} on"
         )
 
-    def _outlook(self, trial: int, seen: _Comparison) -> str:
+    def _outlook(self, trial: int, seen: _Comparison, *, has_failed: bool) -> str:
         if trial in self._told:
             return f"it was told to stop at resource {seen.resource}"
-        if self._rung.loss(trial) is None:
+        if has_failed:
             return f"it ended; at resource {seen.resource} it was good enough to go on"
         return "it was trained to the end"
 

@@ -23,7 +23,7 @@ from slurmtune.errors import SpecError
 from slurmtune.spec.domain import build_domain
 from slurmtune.spec.model import RequestTable, Spec
 from slurmtune.spec.plan import race_iterations, time_limit
-from slurmtune.spec.rungs import kind_of, levels_of, population, race_budget, trial_limit
+from slurmtune.spec.rungs import hedged, kind_of, levels_of, population, race_budget, trial_limit
 
 if TYPE_CHECKING:
     from slurmtune.samplers.start import StartPointSampler
@@ -168,7 +168,9 @@ def _plain_scheduler(core: Mapping[str, Any]) -> Scheduler:
     if kind == "sha":
         from slurmtune.schedulers.successive_halving import SuccessiveHalving
 
-        return SuccessiveHalving(levels, factor, core["trials"])
+        # The control group is not its business.
+        inside = core["trials"] - hedged(core["trials"], core.get("hedge", 0.0))
+        return SuccessiveHalving(levels, factor, inside)
     if kind == "asha" and core["variant"] == "stopping":
         from slurmtune.schedulers.asha_stopping import AshaStopping
 
@@ -239,8 +241,12 @@ def build_space(spec: Spec) -> Space:
         raise SpecError(f"[space]: {error}") from error
 
 
-def build_sampler(spec: Spec, space: Space, trials: int) -> StartPointSampler:
+def build_sampler(
+    spec: Spec, space: Space, trials: int, scheduler: Scheduler | None = None
+) -> StartPointSampler:
     """Return the sampler, behind the start points of the spec.
+
+    ``scheduler`` is the study's own: iterated racing plans its draws with the races.
 
     Raises:
         SpecError: it cannot work with this space.
@@ -250,14 +256,14 @@ def build_sampler(spec: Spec, space: Space, trials: int) -> StartPointSampler:
     try:
         if kind_of(spec) == "pbt":
             trials = population(spec)  # the heirs are no draws of the sampler
-        sampler = _varying(spec, space, _first_sampler(spec, space, trials))
+        sampler = _varying(spec, space, _first_sampler(spec, space, trials), scheduler)
         points = [dict(start.values) for start in spec.start]
         return StartPointSampler(space, points, sampler)
     except ValueError as error:
         raise SpecError(f"search.sampler = {spec.search.sampler!r}: {error}") from error
 
 
-def _varying(spec: Spec, space: Space, then: Sampler) -> Sampler:
+def _varying(spec: Spec, space: Space, then: Sampler, scheduler: Scheduler | None) -> Sampler:
     """Return the sampler of a scheduler that makes configs of configs, else ``then``."""
     search, kind = spec.search, kind_of(spec)
     if kind == "pbt":
@@ -272,8 +278,15 @@ def _varying(spec: Spec, space: Space, then: Sampler) -> Sampler:
         )
     if kind == "irace":
         from slurmtune.samplers.irace import IraceSampler
+        from slurmtune.schedulers.irace import Irace
 
-        return IraceSampler(space, then, iterations=race_iterations(space.dimension))
+        assert isinstance(scheduler, Irace)
+        return IraceSampler(
+            space,
+            then,
+            iterations=race_iterations(space.dimension),
+            newcomers=scheduler.newcomers,
+        )
     return then
 
 

@@ -251,11 +251,12 @@ class Checker:
             low, high = number_text(fidelity.min), number_text(fidelity.max)
             is_given = self.given("fidelity", "min")
             path = ("fidelity", "min" if is_given else "max")
-            if fidelity.rungs is not None:
-                path = ("fidelity", "rungs")
             if fidelity.min == fidelity.max and scheduler == "none":
                 return
             message = f"min {low} is not below max {high}"
+            if fidelity.rungs is not None:
+                path = ("fidelity", "rungs")
+                message = f"there is one rung, at {high}"
             fix = "the smallest budget must leave room for at least one promotion"
             yield self.tree.problem("M6", message, path, fix=fix)
         elif fidelity.max / fidelity.min > 1e15:

@@ -204,6 +204,9 @@ class _Watched:
     def copies(self) -> bool:
         return bool(self._read("copies"))
 
+    def is_control(self, trial: int) -> bool:
+        return bool(self._call("is_control", trial))
+
     def drop(self, rung: int) -> bool:
         return bool(self._call("drop", rung))
 

@@ -269,6 +269,8 @@ def explain(code: str) -> str:
     """
     known = EXPLANATIONS.get(code.strip().upper())
     if known is None:
-        guess = did_you_mean(code.upper(), EXPLANATIONS)
+        from slurmtune.spec.methods import names
+
+        guess = did_you_mean(code, [*names(), *EXPLANATIONS])
         raise UsageError(f"there is no message {code!r}. {guess}".rstrip())
     return f"{code.strip().upper()}: {known}"

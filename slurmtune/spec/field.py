@@ -148,12 +148,6 @@ def _between(low: float, high: float, *, low_counts: bool, high_counts: bool) ->
     return check
 
 
-def _above_one(value: Any) -> Any:
-    if value <= 1:
-        raise fault("M8", f"{KEY} must be above 1, not {quoted(value)}")
-    return value
-
-
 def _rungs(value: Any) -> Any:
     fix = f"such as {KEY} = [1, 3, 9, 27]"
     if not isinstance(value, list):
@@ -506,12 +500,13 @@ Share = Annotated[
     Field(json_schema_extra={"minimum": 0, "maximum": 1}),
 ]
 """From 0 to 1, both included."""
-ShareBelowOne = Annotated[
+ShareUpToHalf = Annotated[
     float,
-    BeforeValidator(_between(0, 1, low_counts=True, high_counts=False)),
+    BeforeValidator(_between(0, 0.5, low_counts=True, high_counts=True)),
     BeforeValidator(_number),
-    Field(json_schema_extra={"minimum": 0, "exclusiveMaximum": 1}),
+    Field(json_schema_extra={"minimum": 0, "maximum": 0.5}),
 ]
+"""From 0 to a half, both included."""
 ShareAboveZero = Annotated[
     float,
     BeforeValidator(_between(0, 1, low_counts=False, high_counts=True)),
@@ -531,12 +526,13 @@ AtMostHalf = Annotated[
     BeforeValidator(_number),
     Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 0.5}),
 ]
-AboveOne = Annotated[
+OneToTwo = Annotated[
     float,
-    BeforeValidator(_above_one),
+    BeforeValidator(_between(1, 2, low_counts=False, high_counts=False)),
     BeforeValidator(_number),
-    Field(json_schema_extra={"exclusiveMinimum": 1}),
+    Field(json_schema_extra={"exclusiveMinimum": 1, "exclusiveMaximum": 2}),
 ]
+"""Between 1 and 2, which do not count."""
 AtMostTwo = Annotated[
     float,
     BeforeValidator(_between(0, 2, low_counts=False, high_counts=True)),

@@ -124,10 +124,11 @@ def prepare(
     space = build.build_space(spec)
     code = read_code(spec.search.scheduler, loaded.base_dir)
     core = build.core_settings(spec, trials, code, space)
-    build.build_study(core, code)  # a scheduler that cannot be is told before anything is written
-    sampler = build.build_sampler(spec, space, trials)
+    # A scheduler or sampler that cannot be is told before anything is written.
+    build.build_sampler(spec, space, trials, build.build_study(core, code).scheduler)
     identity, changes, is_new = _identify(layout, loaded, core, code)
     study = _study_of(layout, identity)
+    sampler = build.build_sampler(spec, space, trials, study.scheduler)
     settled = () if is_new else _settle_elsewhere(layout, identity, spec.study.name, local=local)
     for name in requests:
         fs.make_dir(layout.offers(name))

@@ -141,8 +141,8 @@ class PopulationTable(Table):
     """The worst part of a generation is replaced by heirs of the best part."""
     resample: f.Share = 0.25
     """How often a value is drawn anew rather than varied."""
-    perturb: f.AboveOne = 1.2
-    """Numbers are multiplied or divided by this."""
+    perturb: f.OneToTwo = 1.2
+    """Numbers are multiplied by this, or by 2 minus this."""
     min_ready: f.ShareAboveZero = 1.0
     """Part of a generation that must have finished before it is judged."""
 
@@ -250,10 +250,10 @@ class FidelityTable(Table):
     """Ladders with different first rungs; left out: one for asha, all for hyperband and others
     that are made of brackets."""
     guard: f.Boolean = False
-    """Watch whether a rung tells anything about the next one; one that does not is left out, or
-    told where it cannot be."""
-    hedge: f.ShareBelowOne = 0.0
-    """Part of the trials that is trained in full, whatever its first rungs say."""
+    """Leave out a rung whose order of the trials says nothing about the next one; without it you
+    are only told of such a rung."""
+    hedge: f.ShareUpToHalf = 0.0
+    """Part of the trials that goes on to the end whatever its rank: a control group."""
     unit_time: f.PositiveNumber | None = None
     """Seconds for one unit of the resource, a guess for `check`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from slurmtune.core.events import Resource
@@ -11,6 +11,7 @@ from slurmtune.spec.model import Spec
 from slurmtune.spec.rungs import (
     BRACKETED,
     brackets_of,
+    hedged,
     is_own,
     kind_of,
     levels_of,
@@ -45,7 +46,8 @@ class PlanRow:
 class BracketRow:
     """One bracket of the plan, if no trial fails."""
 
-    bracket: int
+    bracket: int | None
+    """None for the control group of `fidelity.hedge`."""
     first_rung: int
     plan: BracketPlan
     """Its rungs, and how many trials are trained up to each."""
@@ -105,14 +107,24 @@ def build_brackets(spec: Spec, trials: int) -> tuple[BracketRow, ...]:
     if kind == "pbt":
         plan = BracketPlan(tuple(levels), (population(spec),) * len(levels))
         return (BracketRow(bracket=0, first_rung=0, plan=plan),)
-    if kind == "async_hyperband":
-        return tuple(_asynchronous(spec, levels, trials))
     if kind == "dehb":
         return tuple(_evolving(spec, trials))
-    if kind in BRACKETED:
-        return tuple(_repeated(spec, levels, trials))
-    plan = halving_plan(levels, spec.fidelity.eta, max(1, trials))
-    return (BracketRow(bracket=0, first_rung=0, plan=plan),)
+    control = hedged(trials, spec.fidelity.hedge)
+    trials -= control
+    rows: Iterable[BracketRow]
+    if kind == "async_hyperband":
+        rows = _asynchronous(spec, levels, trials)
+    elif kind in BRACKETED:
+        rows = _repeated(spec, levels, trials)
+    else:
+        ends = kind == "pasha" and spec.search.pasha.final
+        halved = _begun if ends else halving_plan
+        plan = halved(levels, spec.fidelity.eta, max(1, trials))
+        rows = [BracketRow(bracket=0, first_rung=0, plan=plan)]
+    if not control:
+        return tuple(rows)
+    to_the_end = BracketPlan(tuple(levels), (control,) * len(levels))
+    return (*rows, BracketRow(bracket=None, first_rung=0, plan=to_the_end))
 
 
 def _repeated(spec: Spec, levels: Sequence[Resource], trials: int) -> Iterator[BracketRow]:
@@ -127,9 +139,15 @@ def _repeated(spec: Spec, levels: Sequence[Resource], trials: int) -> Iterator[B
                 bracket=bracket, first_rung=bracket, plan=plan, times=rounds + is_whole
             )
         if not is_whole and left:
-            rest = halving_plan(levels[bracket:], spec.fidelity.eta, left)
+            rest = _begun(levels[bracket:], spec.fidelity.eta, left)
             yield BracketRow(bracket=bracket, first_rung=bracket, plan=rest)
         left = left - plan.trials if is_whole else 0
+
+
+def _begun(levels: Sequence[Resource], eta: int, trials: int) -> BracketPlan:
+    """Return a bracket that got fewer trials than it has room for: the best one ends it."""
+    plan = halving_plan(levels, eta, trials)
+    return BracketPlan(plan.levels, tuple(max(1, size) for size in plan.sizes))
 
 
 def _asynchronous(spec: Spec, levels: Sequence[Resource], trials: int) -> Iterator[BracketRow]:
@@ -154,24 +172,44 @@ def _shared_out(trials: int, shares: Sequence[int]) -> list[int]:
 
 def _evolving(spec: Spec, trials: int) -> Iterator[BracketRow]:
     """Yield DEHB's brackets: the first round promotes, later ones make a config each time."""
+    assert spec.fidelity is not None
     plans = brackets_of(spec)
     left = trials
     for bracket, plan in enumerate(plans):
-        if left >= plan.trials:
-            yield BracketRow(bracket=bracket, first_rung=bracket, plan=plan)
+        if left > 0:
+            is_whole = left >= plan.trials
+            here = plan if is_whole else _begun(plan.levels, spec.fidelity.eta, left)
+            yield BracketRow(bracket=bracket, first_rung=bracket, plan=here)
         left -= plan.trials
     rounds, left = divmod(max(0, left), sum(plan.evaluations for plan in plans))
     for bracket, plan in enumerate(plans):
+        number = len(plans) + bracket
         times = rounds + (left >= plan.evaluations)
-        left = max(0, left - plan.evaluations)
         if times:
-            yield BracketRow(
-                bracket=len(plans) + bracket,
-                first_rung=bracket,
-                plan=plan,
-                times=times,
-                configs_each=plan.evaluations,
-            )
+            yield _offspring(number, bracket, plan, times)
+        if 0 < left < plan.evaluations:
+            yield _offspring(number, bracket, _cut(plan, left), 1)
+        left = max(0, left - plan.evaluations)
+
+
+def _offspring(number: int, first_rung: int, plan: BracketPlan, times: int) -> BracketRow:
+    """Return a bracket of DEHB in which every evaluation is one of a new config."""
+    return BracketRow(
+        bracket=number,
+        first_rung=first_rung,
+        plan=plan,
+        times=times,
+        configs_each=plan.evaluations,
+    )
+
+
+def _cut(plan: BracketPlan, evaluations: int) -> BracketPlan:
+    """Return the plan up to so many evaluations, lower rungs first."""
+    sizes = []
+    for size in plan.sizes:
+        sizes.append(min(size, evaluations))
+        evaluations -= sizes[-1]
+    return BracketPlan(plan.levels, tuple(sizes))
 
 
 def race_iterations(dimension: int) -> int:
@@ -301,8 +339,5 @@ def _may_begin_at(spec: Spec, levels: Sequence[Resource | None], rung: int) -> b
         return False  # each instance is an evaluation of its own
     runs_through = kind == "asha" and spec.search.variant == "stopping"
     if not fidelity.resume or fidelity.guard or runs_through or kind == "dehb":
-        return True
-    is_last = rung == len(levels) - 1
-    if fidelity.hedge and is_last:
         return True
     return kind in BRACKETED and rung < (fidelity.brackets or len(levels))

@@ -58,6 +58,11 @@ def race_budget(spec: Spec) -> int:
     return given or EVALUATIONS_PER_TRIAL * (spec.search.trials or DEFAULT_TRIALS)
 
 
+def hedged(trials: int, share: float) -> int:
+    """Return how many of so many trials run to the end whatever their rank."""
+    return int(trials * exact(share))
+
+
 def levels_of(spec: Spec) -> tuple[Resource | None, ...]:
     """Return the resource of each rung; ``(None,)`` when trials decide by themselves.
 
@@ -165,5 +170,11 @@ def trial_limit(spec: Spec) -> int | None:
     if given is not None:
         return given
     if kind in BRACKETED:
-        return sum(plan.trials for plan in brackets_of(spec))
+        assert spec.fidelity is not None
+        inside = sum(plan.trials for plan in brackets_of(spec))
+        trials = inside
+        # The control group comes on top, so that every bracket is complete.
+        while trials - hedged(trials, spec.fidelity.hedge) < inside:
+            trials += 1
+        return trials
     return None if spec.search.sampler == "grid" else DEFAULT_TRIALS

@@ -16,6 +16,7 @@ from slurmtune.spec.rungs import (
     ONE_LEVEL,
     VARYING,
     WITHOUT_ETA,
+    hedged,
     is_own,
     kind_of,
     levels_of,
@@ -53,12 +54,12 @@ def _without_effect(check: Checker) -> Iterator[Problem]:
     search = check.spec.search
     chosen = search.scheduler
     idle = [(name, name, chosen == name) for name in _SCHEDULER_TABLES]
-    idle.append(("tpe", "sampler tpe", search.sampler == "tpe"))
-    idle.append(("options", "scheduler of your own", is_own(chosen)))
-    idle.append(("variant", "scheduler asha", kind_of(check.spec) == "asha"))
+    idle.append(("tpe", "the sampler tpe", search.sampler == "tpe"))
+    idle.append(("options", "a scheduler of your own", is_own(chosen)))
+    idle.append(("variant", "the scheduler asha", chosen == "asha"))
     for key, owner, has_effect in idle:
         if check.given("search", key) and not has_effect:
-            message = f"'{key}' does nothing: it is for the {owner}"
+            message = f"'{key}' does nothing: it is for {owner}"
             if key in _SCHEDULER_TABLES:
                 message = f"'{key}' does nothing: the scheduler is {chosen}"
             yield _idle(check, ("search", key), message)
@@ -68,8 +69,8 @@ def _without_effect(check: Checker) -> Iterator[Problem]:
 
 
 def _idle(check: Checker, path: tuple[str, ...], message: str) -> Problem:
-    warning = Severity.WARNING
-    return check.tree.problem("M11", message, path, fix="remove it", at_key=True, severity=warning)
+    note = Severity.NOTE
+    return check.tree.problem("M11", message, path, fix="remove it", at_key=True, severity=note)
 
 
 def _ladder(check: Checker) -> Iterator[Problem]:
@@ -78,7 +79,8 @@ def _ladder(check: Checker) -> Iterator[Problem]:
     try:
         levels = levels_of(spec)
     except ValueError as error:
-        yield check.tree.problem("M6", f"{error}", ("fidelity",), at_key=True)
+        keys = [key for key in ("rungs", "min", "max") if check.given("fidelity", key)]
+        yield check.tree.problem("M6", f"{error}", ("fidelity", *keys[:1]))
         return
     if kind == "irace" and levels != tuple(range(1, len(levels) + 1)):
         message = "the rungs of irace are its instances, counted from 1"
@@ -162,7 +164,7 @@ def _trials(check: Checker) -> Iterator[Problem]:
     if spec.search.scheduler == "sha":
         needed = spec.fidelity.eta ** (rungs - 1)
         trials = spec.search.trials or DEFAULT_TRIALS
-        if trials < needed and (spec.search.sampler != "grid" or spec.search.trials):
+        if trials - hedged(trials, spec.fidelity.hedge) < needed and (spec.search.sampler != "grid" or spec.search.trials):
             message = f"{trials} trials are too few for {rungs} rungs: none would reach the last"
             fix = f"at least {needed} are needed, or a larger min"
             yield check.tree.problem("M13", message, path, fix=fix)

@@ -115,7 +115,7 @@ def publish_file(path: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def place_file(path: str, data: bytes) -> None:
-    """Make a file appear whole for a process of this machine, which dies with it: nothing is synced.
+    """Make a file appear whole, for a process that dies with this machine: nothing is synced.
 
     Raises:
         OSError: it could not be done.

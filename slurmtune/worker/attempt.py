@@ -21,7 +21,7 @@ from slurmtune.store import checkpoint, event_log, frame, fs
 from slurmtune.store.layout import StudyLayout
 from slurmtune.worker import cause, command, environment
 from slurmtune.worker.attempt_log import AttemptLog, fitting
-from slurmtune.worker.held import Held, Process, finish
+from slurmtune.worker.held import Held, Process
 from slurmtune.worker.metrics import (
     MAX_REPORTS,
     Failed,
@@ -391,9 +391,7 @@ class Attempt:
         with contextlib.suppress(OSError):
             self._tail_begin = os.fstat(held.process.output).st_size
         self._read_metrics(variables)
-        content = environment.handover(
-            variables, rung=task.rung, start=self._start, end=task.end
-        )
+        content = environment.handover(variables, rung=task.rung, start=self._start, end=task.end)
         fs.place_file(held.more, content)
 
     def _program(self, argv: Sequence[str], variables: environment.Variables) -> Program:
@@ -476,7 +474,7 @@ class Attempt:
         return False
 
     def _meet_request(self, program: Program) -> bool:
-        """Answer a program that asks for more; tell whether it waits now, with its attempt over."""
+        """Answer a program that asks for more; tell whether it may wait, with its attempt over."""
         if self._asks_for_more:
             self._asks_for_more = False
             if self._can_be_held() and not program.has_ended():
@@ -498,6 +496,7 @@ class Attempt:
         is_done = (
             self._gave_up is None
             and end is not None
+            and end > self._start
             and self._reached is not None
             and self._reached >= end
             and all(name in self._reported for name in self._objectives)
@@ -509,7 +508,8 @@ class Attempt:
             or (deadline is not None and deadline - time.monotonic() < self._limits.least_seconds)
         ):
             return False
-        self._keep_saved(SUCCEEDED)
+        if not self._saved_at_end and os.listdir(self._save_folder):
+            self._keep_saved(SUCCEEDED)
         return self._saved_at_end != ""
 
     def _meet_signals(self, program: Program, now: float) -> None:
@@ -747,12 +747,13 @@ class Attempt:
 
     def _tail(self) -> List[str]:
         """Return the last lines of the program's output."""
-        if self._process is None:
-            return []
+        process = self._process
+        output = self._output if process is None else process.output
+        path = self._layout.output(self._task.attempt)
         try:
-            size = os.fstat(self._process.output).st_size
+            size = os.fstat(output).st_size
             begin = max(self._tail_begin, size - _TAIL_BYTES)
-            data = fs.read_file(self._process.output_path, begin)
+            data = fs.read_file(path if process is None else process.output_path, begin)
         except OSError:
             return []
         return data.decode("utf-8", "replace").splitlines()[-cause.TAIL_LINES :]

@@ -103,9 +103,7 @@ def program_environment(
     return result
 
 
-def handover(
-    variables: Variables, *, rung: int, start: float, end: Optional[float]
-) -> bytes:
+def handover(variables: Variables, *, rung: int, start: float, end: Optional[float]) -> bytes:
     """Return the text of ``more.json`` for a program that goes on as another attempt."""
     record: Dict[str, Any] = dict(variables._asdict())
     record.update(rung=rung, start=start, end=end)

@@ -96,6 +96,8 @@ class Program:
         return ProgramEnd(code, None)
 
     def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is not None:
+            return  # collected: its number may be somebody else's by now
         # Gone, or only a process of another user is left in the group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)

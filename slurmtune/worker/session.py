@@ -21,12 +21,23 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional, Union
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    MutableMapping,
+    NoReturn,
+    Optional,
+    Union,
+)
 
 from slurmtune.errors import TrialError
+from slurmtune.store import fs
 from slurmtune.worker import metrics as lines
 from slurmtune.worker.metrics import Number
 from slurmtune.worker.signals import StopFlag
@@ -36,6 +47,11 @@ Scalar = Union[str, int, float, bool]
 _RESOURCE_WORDS = ("epoch", "epochs", "step", "steps", "iteration", "iterations")
 # The first that is set decides: torchrun and MPI run several processes in one Slurm task.
 _RANK_VARIABLES = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
+_SIZE_VARIABLES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+# Slurm sets it for every task, also where there is only one.
+_RANKS_OF_SEVERAL = _RANK_VARIABLES[:-1]
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 0.5
 _WRITE_PAUSES_SECONDS = (0.0, 0.1, 0.5)
 _LAST_WRITE_PAUSES_SECONDS = (0.0, 1.0, 4.0, 10.0)
 
@@ -64,6 +80,7 @@ class Trial:
         def variable(name: str) -> str:
             return environment.get("SLURMTUNE_" + name, "")
 
+        self._environment = environment
         self._metrics_path = variable("METRICS")
         self.objectives = [name for name in variable("OBJECTIVES").split(",") if name]
         """Metrics that the study wants; empty outside of slurmtune."""
@@ -101,6 +118,9 @@ class Trial:
         checkpoint = variable("CHECKPOINT")
         self.checkpoint: Optional[Path] = Path(checkpoint) if checkpoint else None
         """Folder with what an earlier attempt saved; None for a fresh start."""
+        self._more_path = variable("MORE")
+        self._more_seconds = float(variable("MORE_SECONDS") or 0)
+        self._parent = os.getppid()
         self._step: Optional[Number] = None
         self._last_reported: Optional[Number] = None
         self._reports = 0
@@ -141,10 +161,16 @@ class Trial:
             return None
         return str(self.checkpoint if name is None else self.checkpoint / name)
 
-    def steps(self, every: Number = 1) -> Iterator[Number]:
+    def steps(self, every: Number = 1, stay: bool = True) -> Iterator[Number]:
         """Yield what is reached after each piece of training: ``start + every`` up to ``end``.
 
         Ends early after a warning signal, when the step that runs is done.
+
+        A program that reported and saved at ``end`` waits there for a while: if the trial is to
+        be trained on, the loop goes on in this process, and nothing is loaded again; `end`,
+        `attempt` and the other attributes are then those of the next attempt. Not so with
+        ``stay=False``, which is for programs that still have something to do after the loop, and
+        in programs of several processes.
 
         Raises:
             TrialError: nothing says where to end, or ``every`` is not above 0.
@@ -156,9 +182,16 @@ class Trial:
             )
         if every <= 0:
             raise TrialError(f"every must be above 0, not {every!r}")
-        return self._steps(self.end, every)
+        return self._steps(self.end, every, stay)
 
-    def _steps(self, end: Number, every: Number) -> Iterator[Number]:
+    def _steps(self, end: Number, every: Number, stay: bool) -> Iterator[Number]:
+        yield from self._steps_to(end, every)
+        while stay and self._has_done(end) and self._is_given_more():
+            assert self.end is not None
+            end = self.end
+            yield from self._steps_to(end, every)
+
+    def _steps_to(self, end: Number, every: Number) -> Iterator[Number]:
         count = 0
         reached = self.start
         while reached < end and not self.should_stop:
@@ -257,9 +290,55 @@ class Trial:
             return self._step
         return self.start if self._last_reported is None else self._last_reported
 
-    def _drop_old(self, layout: Any, number: int) -> None:
-        from slurmtune.store import fs
+    def _has_done(self, end: Number) -> bool:
+        """Tell whether all that was asked for is reported and saved: nothing would be lost."""
+        if not (self._more_path and self._is_main and _is_alone(self._environment)):
+            return False
+        from slurmtune.store.checkpoint import checkpoint_name
 
+        has_reported = self._last_reported is not None and self._last_reported >= end
+        has_saved = checkpoint_name(end, self.attempt) in self._saved
+        return has_reported and has_saved and not self._pending and not self.should_stop
+
+    def _is_given_more(self) -> bool:
+        """Wait for more work on this trial; if there is some, this becomes the next attempt."""
+        self._append(lines.more_line())
+        deadline = time.monotonic() + self._more_seconds
+        pause = _FIRST_WAIT_SECONDS
+        while not self._pending and not self.should_stop and time.monotonic() < deadline:
+            if os.getppid() != self._parent:
+                break  # whoever would answer is gone
+            answer = _read_answer(self._more_path)
+            if answer is not None:
+                return self._go_on(answer)
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_WAIT_SECONDS)
+        return False
+
+    def _go_on(self, answer: Mapping[str, Any]) -> bool:
+        """Become the attempt of the answer; False: there is none."""
+        if answer.get("end") is None:
+            return False
+        # Programs that this one starts report to the new attempt too.
+        if isinstance(self._environment, MutableMapping):
+            self._environment.update(
+                {f"SLURMTUNE_{name.upper()}": str(value) for name, value in answer.items()}
+            )
+        was_answered_at = self._more_path
+        self.attempt, self.rung = str(answer["attempt"]), int(answer["rung"])
+        self.start = lines.as_resource(answer["start"])
+        self.end = lines.as_resource(answer["end"])
+        self.checkpoint = Path(answer["checkpoint"]) if answer.get("checkpoint") else None
+        self._metrics_path, self._more_path = str(answer["metrics"]), str(answer["more"])
+        self._step = self._last_reported = None
+        self._reports = 0
+        self._saved = []
+        # Tells the slot that this program goes on.
+        with suppress(OSError):
+            fs.unlink(was_answered_at)
+        return True
+
+    def _drop_old(self, layout: Any, number: int) -> None:
         while len(self._saved) > self._keep:
             try:
                 fs.remove_tree(layout.checkpoint(number, self._saved.pop(0)))
@@ -294,6 +373,27 @@ def _rank(environment: Mapping[str, str]) -> int:
         if value.isdigit():
             return int(value)
     return 0
+
+
+def _is_alone(environment: Mapping[str, str]) -> bool:
+    """Tell whether this is the only process of the program, as far as can be known."""
+    sizes = [environment.get(name, "") for name in _SIZE_VARIABLES]
+    numbers = [int(size) for size in sizes if size.isdigit()]
+    if numbers:
+        return max(numbers) <= 1
+    return not any(environment.get(name) for name in _RANKS_OF_SEVERAL)
+
+
+def _read_answer(path: str) -> Optional[Mapping[str, Any]]:
+    """Return what the slot answered; None while it did not."""
+    try:
+        # Asking for a name that is not there would make some clients remember that it is not.
+        if os.path.basename(path) not in fs.list_dir(os.path.dirname(path)):
+            return None
+        answer = json.loads(fs.read_file(path).decode("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) else {}
 
 
 def _load_config(path: str) -> Dict[str, Scalar]:

@@ -16,19 +16,20 @@ import time
 import uuid
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set
 
+from slurmtune.core import ids
 from slurmtune.store import frame, fs
 from slurmtune.store.layout import StudyLayout
-from slurmtune.store.offer import parse_offer_name
+from slurmtune.store.offer import Claim, parse_offer_name
 from slurmtune.worker.attempt import (
     Attempt,
     AttemptResult,
     Limits,
     SlotIdentity,
-    Task,
     near_seconds,
-    parse_offer,
 )
+from slurmtune.worker.held import Held, release
 from slurmtune.worker.signals import SignalInbox
+from slurmtune.worker.task import Task, parse_offer
 
 EXIT_DONE = 0
 EXIT_NO_SPACE = 75
@@ -45,6 +46,8 @@ _SCAN_SECONDS = 1.0
 _SLOW_SCAN_SECONDS = 5.0
 _SLOW_AFTER_SECONDS = 30.0
 _FINISHED_LOOK_SECONDS = 1.0
+# A program that waits for an offer is told of it well within this time.
+_HOLDER_SECONDS = 5.0
 _MAX_DOUBLINGS = 8
 # A link, a folder, a socket, or not ours to read: not put there by the driver.
 _NO_FILE = frozenset(
@@ -61,6 +64,8 @@ class _Search(NamedTuple):
     """There are offers, but none that fits into the time that is left."""
     look_again: bool = False
     """Others were faster; some offers were passed over."""
+    left_to_holder: bool = False
+    """There are offers that are left to another slot for some seconds, whose program waits."""
 
 
 class Slot:
@@ -85,6 +90,11 @@ class Slot:
         self._durations: Dict[int, List[float]] = {}
         self._unreadable: Set[str] = set()
         self._lost: Set[str] = set()
+        self._name = Claim(identity.token, identity.position, identity.restart).slot
+        self._left_since: Dict[str, float] = {}
+        self._too_long: Set[str] = set()
+        self._linger_seconds = float(manifest.get("linger_seconds") or 0)
+        self._holder_seconds = float(manifest.get("holder_seconds", _HOLDER_SECONDS))
         limit = manifest.get("time_limit_seconds")
         kill_wait = float(manifest.get("kill_wait_seconds") or 30)
         self._limit_seconds = float(limit or 0)
@@ -92,6 +102,7 @@ class Slot:
             deadline=None if not limit else started + limit - min(_MARGIN_SECONDS, limit / 4),
             near_seconds=near_seconds(self._limit_seconds),
             grace_seconds=max(kill_wait - 5, kill_wait / 2),
+            least_seconds=self._least_remaining(),
         )
         self._log = _SlotLog(layout, identity)
 
@@ -113,7 +124,7 @@ class Slot:
 
     def _serve(self) -> "tuple[int, str]":
         idle_since = time.monotonic()
-        linger = float(self._manifest.get("linger_seconds") or 0)
+        linger = self._linger_seconds
         next_finished_look = idle_since
         pause = _FIRST_SCAN_SECONDS
         while True:
@@ -128,10 +139,9 @@ class Slot:
             if search.too_late:
                 return EXIT_DONE, "no offer fits into the time left"
             if search.task is not None:
-                self._run(search.task)
+                idle_since = self._work(search.task)
                 if not self._manifest.get("reuse", True) and not self._inbox.received:
                     return EXIT_DONE, "one attempt was asked for"
-                idle_since = time.monotonic()
                 pause = _FIRST_SCAN_SECONDS
                 continue
             if search.look_again:
@@ -142,22 +152,25 @@ class Slot:
                     return EXIT_DONE, why
                 next_finished_look = now + _FINISHED_LOOK_SECONDS
             idle = now - idle_since
-            if idle >= linger:
+            if search.left_to_holder:
+                self._inbox.wait(pause)
+            elif idle >= linger:
                 return EXIT_DONE, f"nothing on offer for {linger:g} s"
-            self._inbox.wait(min(pause, linger - idle))
+            else:
+                self._inbox.wait(min(pause, linger - idle))
             longest = _SLOW_SCAN_SECONDS if idle > _SLOW_AFTER_SECONDS else _SCAN_SECONDS
             pause = min(1.5 * pause, longest)
 
-    def _claim_next(self, now: float) -> _Search:
-        """Claim the best offer that fits.
+    def _claim_next(self, now: float, held: Optional[Held] = None) -> _Search:
+        """Claim the best offer that fits; with ``held`` the best of those that it may do.
 
         Whoever loses a claim goes on a random number of offers further, up to twice as far each
         time: of hundreds of slots that start together each loses a few claims, and not hundreds.
         """
         remaining = self._remaining(now)
-        too_late = False
+        too_late = left_to_holder = False
         losses = passed_over = 0
-        for name in self._listed():
+        for name in self._listed() if held is None else self._listed_for(held):
             if passed_over > 0:
                 passed_over -= 1
                 continue
@@ -167,6 +180,9 @@ class Slot:
                 continue  # a file that is being published, or not ours
             if attempt in self._lost:
                 continue  # an old listing
+            if self._is_left(attempt, now):
+                left_to_holder = True
+                continue
             path = os.path.join(self._offers, name)
             try:
                 task = parse_offer(
@@ -181,7 +197,12 @@ class Slot:
                     self._unreadable.add(path)
                     _say(f"{path}: {error}")
                 continue
-            if self._usual_seconds(task.rung) > remaining:
+            if task.holder not in ("", self._name):
+                self._left_since.setdefault(attempt, now)
+                if self._is_left(attempt, now):
+                    left_to_holder = True
+                    continue
+            if self._seconds_for(task, held) > remaining:
                 too_late = True
                 continue
             is_ours = self._claim(task)
@@ -192,7 +213,48 @@ class Slot:
             self._lost.add(attempt)
             losses += 1
             passed_over = uuid.uuid4().int % 2 ** min(losses, _MAX_DOUBLINGS)
-        return _Search(None, too_late=too_late and not losses, look_again=losses > 0)
+        return _Search(
+            None,
+            too_late=too_late and not losses and not left_to_holder,
+            look_again=losses > 0,
+            left_to_holder=left_to_holder,
+        )
+
+    def _is_left(self, attempt: str, now: float) -> bool:
+        """Tell whether the offer is left to the slot whose program waits for it."""
+        since = self._left_since.get(attempt)
+        return since is not None and now - since < self._holder_seconds
+
+    def _listed_for(self, held: Held) -> List[str]:
+        """Return the names of the offers that a slot with a program that waits may take.
+
+        Those of its own trial; others only when the driver has seen that the program waits and
+        has nothing for it.
+        """
+        own: List[str] = []
+        others: List[str] = []
+        for name in self._listed():
+            try:
+                _, attempt = parse_offer_name(name)
+            except ValueError:
+                continue
+            if attempt not in self._lost:
+                is_own = ids.parse_attempt_id(attempt).trial == held.trial
+                (own if is_own else others).append(name)
+        if own or not others:
+            return own
+        return others if self._is_settled(held) else []
+
+    def _is_settled(self, held: Held) -> bool:
+        """Tell whether the driver has seen that the program waits, and published what follows."""
+        path = self._layout.settled
+        try:
+            if os.path.basename(path) not in fs.list_dir(self._layout.control):
+                return False
+            record = json.loads(fs.read_file(path, limit=_MAX_OFFER_BYTES).decode("ascii"))
+            return held.attempt in record["attempts"]
+        except (FileNotFoundError, KeyError, TypeError, ValueError, RecursionError):
+            return False
 
     def _listed(self) -> List[str]:
         """Return the names of the offers, best first.
@@ -223,7 +285,73 @@ class Slot:
         }
         return fs.publish_once(self._layout.claim(task.attempt), json.dumps(claim).encode("ascii"))
 
-    def _run(self, task: Task) -> AttemptResult:
+    def _work(self, task: Task) -> float:
+        """Run the task and what follows without a pause; return since when the slot is idle."""
+        following: Optional[Task] = task
+        held: Optional[Held] = None
+        idle_since = time.monotonic()
+        while following is not None:
+            result = self._run(following, held)
+            idle_since = time.monotonic()
+            following, held = None, result.held
+            if held is not None:
+                following, held = self._hold(held)
+        return idle_since
+
+    def _hold(self, held: Held) -> "tuple[Optional[Task], Optional[Held]]":
+        """Wait with the program for more work on its trial.
+
+        Return the task that was claimed meanwhile, if there is one, and the program if it goes on
+        with that task. Otherwise it was told to leave, and has left.
+        """
+        try:
+            task = self._task_while_held(held)
+            if task is not None and held.can_go_on(task) and not held.has_ended:
+                return task, held
+            self._log.add("release", attempt=held.attempt)
+            release(
+                held,
+                self._inbox,
+                grace_seconds=self._limits.grace_seconds,
+                deadline=self._limits.deadline,
+            )
+        except BaseException:
+            held.process.program.kill()
+            raise
+        return task, None
+
+    def _task_while_held(self, held: Held) -> Optional[Task]:
+        """Claim what comes while the program waits; None: it waits no longer."""
+        now = time.monotonic()
+        until = now + self._linger_seconds
+        next_look = now + _FINISHED_LOOK_SECONDS
+        pause = _FIRST_SCAN_SECONDS
+        while not (self._inbox.received or held.has_ended):
+            now = time.monotonic()
+            if now >= until or self._remaining(now) < self._least_remaining():
+                return None
+            search = self._claim_next(now, held)
+            if search.task is not None:
+                return search.task
+            if search.too_late or self._is_taken(held):
+                return None
+            if search.look_again:
+                continue
+            if now >= next_look:
+                if self._why_leave():
+                    return None
+                next_look = now + _FINISHED_LOOK_SECONDS
+            self._inbox.wait(min(pause, until - now))
+            pause = min(1.5 * pause, _SCAN_SECONDS)
+        return None
+
+    def _is_taken(self, held: Held) -> bool:
+        """Tell whether another slot has what the program waits for."""
+        mine = ids.parse_attempt_id(held.attempt)
+        keys = map(ids.parse_attempt_id, self._lost)
+        return any(key.trial == mine.trial and key > mine for key in keys)
+
+    def _run(self, task: Task, held: Optional[Held]) -> AttemptResult:
         self._log.add("claim", attempt=task.attempt)
         attempt = Attempt(
             task,
@@ -232,6 +360,7 @@ class Slot:
             identity=self._identity,
             limits=self._limits,
             inbox=self._inbox,
+            held=held,
         )
         result = attempt.run()
         self._durations.setdefault(task.rung, []).append(result.seconds)
@@ -246,6 +375,15 @@ class Slot:
     def _least_remaining(self) -> float:
         """Return the time below which nothing is begun; short limits need a smaller share."""
         return min(_LEAST_REMAINING_SECONDS, 0.2 * self._limit_seconds)
+
+    def _seconds_for(self, task: Task, held: Optional[Held]) -> float:
+        """Return how long the task will take; what a program knew is not forgotten with it."""
+        if held is not None and held.can_go_on(task):
+            seconds = held.seconds_for(task)
+            if seconds > self._remaining(time.monotonic()):
+                self._too_long.add(task.attempt)
+            return seconds
+        return float("inf") if task.attempt in self._too_long else self._usual_seconds(task.rung)
 
     def _usual_seconds(self, rung: int) -> float:
         """Return the median time of the attempts at this rung so far; 0 when there were none."""

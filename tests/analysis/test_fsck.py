@@ -578,8 +578,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_not_deleted(died: StudyLayout) ->
 
 def test_a_checkpoint_that_nobody_needs_is_checked_by_its_sizes(finished: StudyLayout) -> None:
     trial = next(t for t in launching.read_study(finished).trials if len(t.values) == 3)
-    first = finished.checkpoint(trial.number, f"1.{trial.attempts[0].id}")
-    append(f"{first}/epoch", b"more")
+    assert trial.checkpoint is not None
+    newest = finished.checkpoint(trial.number, trial.checkpoint)
+    another = finished.checkpoint(trial.number, f"2.{trial.attempts[0].id}")
+    shutil.copytree(newest, another)
+    append(f"{another}/epoch", b"more")
     (found,) = look(finished).findings
     assert (found.code, found.severity, found.is_repairable) == (
         "checkpoint-damaged",

@@ -27,6 +27,7 @@ COMMANDS = [
     "stop",
     "report",
     "explain",
+    "replay",
     "schema",
     "version",
 ]

@@ -17,6 +17,7 @@ from slurmtune.core.resource import (
     halving_plan,
     halving_sizes,
     hyperband_brackets,
+    leading_brackets,
     max_rung,
     rung_levels,
 )
@@ -69,8 +70,8 @@ def test_max_rung_just_below_a_power_is_one_less(factor: int, power: int) -> Non
 
 
 @pytest.mark.parametrize("minimum", ["0.1", "0.3", "0.001", "2.5", "1e-05"])
-@pytest.mark.parametrize("factor", [2, 3, 5, 10])
-@pytest.mark.parametrize("power", range(9))
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 7, 10])
+@pytest.mark.parametrize("power", range(13))
 def test_max_rung_takes_floats_as_decimals(minimum: str, factor: int, power: int) -> None:
     maximum = float(Fraction(minimum) * factor**power)
 
@@ -154,20 +155,20 @@ def test_wrong_explicit_levels_are_refused_in_words(
         explicit_levels(levels)
 
 
-HYPERBAND: dict[Range, tuple[list[tuple[int, ...]], tuple[int | None, ...]]] = {
+HYPERBAND: dict[Range, tuple[list[tuple[int, ...]], tuple[int, ...]]] = {
     (1, 81, 3): (
         [(81, 27, 9, 3, 1), (34, 11, 3, 1), (15, 5, 1), (8, 2), (5,)],
         (143, 206, 1902, 1581),
     ),
-    (1, 27, 3): ([(27, 9, 3, 1), (12, 4, 1), (6, 2), (4,)], (49, None, 423, 357)),
+    (1, 27, 3): ([(27, 9, 3, 1), (12, 4, 1), (6, 2), (4,)], (49, 69, 423, 357)),
     (1, 16, 2): (
         [(16, 8, 4, 2, 1), (10, 5, 2, 1), (7, 3, 1), (5, 2), (5,)],
-        (43, None, 372, 278),
+        (43, 72, 372, 278),
     ),
-    (1, 64, 4): ([(64, 16, 4, 1), (22, 5, 1), (8, 2), (4,)], (98, None, 1000, 884)),
+    (1, 64, 4): ([(64, 16, 4, 1), (22, 5, 1), (8, 2), (4,)], (98, 127, 1000, 884)),
     (1, 243, 3): (
         [(243, 81, 27, 9, 3, 1), (98, 32, 10, 3, 1), (41, 13, 4, 1), (18, 6, 2), (9, 3), (6,)],
-        (415, 611, 8457, None),
+        (415, 611, 8457, 6831),
     ),
 }
 
@@ -191,7 +192,7 @@ def test_hyperband_totals(arguments: Range) -> None:
         sum(plan.cost_resumed for plan in plans),
     )
 
-    assert all(want in (None, got) for want, got in zip(expected, totals, strict=True))
+    assert expected == totals
 
 
 def test_hyperband_costs_by_bracket() -> None:
@@ -203,6 +204,46 @@ def test_hyperband_costs_by_bracket() -> None:
 
 def test_hyperband_bracket_begins_at_its_own_rung() -> None:
     assert [plan.levels for plan in hyperband_brackets(1, 9, 3)] == [(1, 3, 9), (3, 9), (9,)]
+
+
+@pytest.mark.parametrize(
+    ("maximum", "sizes"),
+    [
+        (50, [(27, 9, 3, 1), (12, 4, 1), (6, 2), (4,)]),
+        (100, [(81, 27, 9, 3, 1), (34, 11, 3, 1), (15, 5, 1), (8, 2), (5,)]),
+        (200, [(81, 27, 9, 3, 1), (34, 11, 3, 1), (15, 5, 1), (8, 2), (5,)]),
+    ],
+)
+def test_a_maximum_between_two_powers_moves_the_last_rung_only(
+    maximum: int, sizes: list[tuple[int, ...]]
+) -> None:
+    plans = hyperband_brackets(1, maximum, 3)
+
+    assert sizes == [plan.sizes for plan in plans]
+    assert {plan.levels[-1] for plan in plans} == {maximum}
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 7, 10])
+@pytest.mark.parametrize("rungs", range(1, 9))
+def test_every_bracket_trains_a_trial_to_the_end(factor: int, rungs: int) -> None:
+    """A float logarithm or power loses one: its last stage would be empty."""
+    plans = hyperband_brackets(1, factor ** (rungs - 1), factor)
+
+    assert len(plans) == rungs
+    assert all(plan.sizes[-1] >= 1 for plan in plans)
+
+
+def test_leading_brackets() -> None:
+    plans = hyperband_brackets(1, 9, 3)
+
+    assert leading_brackets(plans, None) == plans
+    assert leading_brackets(plans, 2) == plans[:2]
+
+
+@pytest.mark.parametrize("brackets", [0, 4])
+def test_a_wrong_number_of_brackets_is_refused(brackets: int) -> None:
+    with pytest.raises(ValueError, match="between 1 and 3"):
+        leading_brackets(hyperband_brackets(1, 9, 3), brackets)
 
 
 def test_costs_of_decimal_levels_are_exact() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from slurmtune.core.trial import Outcome
-from slurmtune.store import checkpoint, fs
+from slurmtune.store import checkpoint, event_log, fs
 from slurmtune.testing.crash import cluster
 from slurmtune.testing.crash.plan import (
     deaths,
@@ -23,7 +23,7 @@ from slurmtune.testing.crash.plan import (
     torn_writes,
 )
 from slurmtune.testing.crash.seam import Fault, Kind, Operation
-from slurmtune.testing.crash.study import CrashStudy, Outcomes, scratch_folder
+from slurmtune.testing.crash.study import IN_PLACE, CrashStudy, Outcomes, scratch_folder
 from slurmtune.worker.session import Trial
 
 pytestmark = pytest.mark.slow
@@ -40,10 +40,12 @@ def in_program(actor: str) -> bool:
 
 
 @cache
-def undisturbed() -> tuple[Outcomes, tuple[Operation, ...], tuple[Operation, ...]]:
+def undisturbed(
+    seed: int = 0,
+) -> tuple[Outcomes, tuple[Operation, ...], tuple[Operation, ...]]:
     """What comes of a study, and what slots and programs did, when nothing goes wrong."""
     with scratch_folder() as folder:
-        with CrashStudy(folder) as study:
+        with CrashStudy(folder, seed=seed) as study:
             study.live()
         return (
             study.outcomes(),
@@ -56,18 +58,20 @@ def lose_node(study: CrashStudy, fault: Fault) -> list[str]:
     """Let a slot or its program meet the fault; when one dies the other one does too."""
     with study:
         study.live_with(fault, on_node)
-    return study.faults(undisturbed()[0])
+    return study.faults(undisturbed(study.seed)[0])
 
 
 def lose_program(study: CrashStudy, fault: Fault) -> list[str]:
-    """Let a program die alone; its slot says so."""
+    """Let a program die alone; its slot says so, unless it only waited for more."""
     study.cluster.lonely_programs = True
     with study:
         study.live_with(fault, in_program)
-    wrong = study.faults(undisturbed()[0])
+    wrong = study.faults(undisturbed(study.seed)[0])
     ends = [attempt.outcome for trial in study.study.trials for attempt in trial.attempts]
-    if ends.count(Outcome.FAILED) != 1 or set(ends) != {Outcome.FAILED, Outcome.SUCCEEDED}:
-        wrong.append(f"attempts ended as {ends}")
+    bad = [end for end in ends if end is not Outcome.SUCCEEDED]
+    waited = any("more.json" in name or name.startswith("list") for name in study.seam.fired)
+    if bad != [Outcome.FAILED] and not (waited and bad in ([], [Outcome.PREEMPTED])):
+        wrong.append(f"attempts ended as {ends} after {study.seam.fired}")
     return wrong
 
 
@@ -110,6 +114,52 @@ def test_any_operation_on_a_node_may_fail(rig: Any, number: int) -> None:
     _, operations, _ = undisturbed()
     faults = thinned(failures(operations), operations, most=1)
     assert rig.sweep(shard(faults, number), operations, lose_node) == {}
+
+
+# ------------------------------------------------------------------ going on in place
+
+
+def of_waiting(faults: Sequence[Fault], operations: Sequence[Operation]) -> Sequence[Fault]:
+    """Return the faults from where the trial that goes on reports for the first time."""
+    claims = [n for n, operation in enumerate(operations) if operation.name.startswith("link")]
+    begin = claims[-2] if claims else 0
+    return [fault for fault in faults if fault.at >= begin]
+
+
+def test_a_program_goes_on_in_place(rig: Any) -> None:
+    study: CrashStudy = rig.make(seed=IN_PLACE)
+    with study:
+        study.live()
+    last = study.cluster.starts[-1]
+    begun = event_log.read(study.layout.events(last.attempt))[0]
+
+    assert begun["continued"] is True
+    assert (last.start, last.loaded) == (1, f"{last.attempt[:6]} 1")
+    assert study.faults(undisturbed(IN_PLACE)[0]) == []
+
+
+@pytest.mark.parametrize("number", range(SHARDS))
+def test_a_node_may_be_lost_while_a_program_goes_on(rig: Any, number: int) -> None:
+    _, operations, _ = undisturbed(IN_PLACE)
+    faults = shard(of_waiting(deaths(operations), operations), number)
+    assert rig.sweep(faults, operations, lose_node, seed=IN_PLACE) == {}
+
+
+def test_a_program_may_die_while_it_goes_on(rig: Any) -> None:
+    _, _, operations = undisturbed(IN_PLACE)
+    assert rig.sweep(deaths(operations), operations, lose_program, seed=IN_PLACE) == {}
+
+
+def test_any_operation_may_fail_while_a_program_goes_on(rig: Any) -> None:
+    _, operations, _ = undisturbed(IN_PLACE)
+    faults = thinned(of_waiting(failures(operations), operations), operations, most=1)
+    assert rig.sweep(faults, operations, lose_node, seed=IN_PLACE) == {}
+
+
+def test_what_a_node_did_may_be_told_as_failed_while_a_program_goes_on(rig: Any) -> None:
+    _, operations, _ = undisturbed(IN_PLACE)
+    faults = thinned(of_waiting(lost_replies(operations), operations), operations, most=1)
+    assert rig.sweep(faults, operations, lose_node, seed=IN_PLACE) == {}
 
 
 # ------------------------------------------------------------------ what the sweeps found

@@ -20,8 +20,8 @@ from slurmtune.backends.simulator import Constant, Exponential, Interval
 from slurmtune.core.events import AttemptEnded, Config
 from slurmtune.core.trial import Outcome, TrialState
 from slurmtune.driver.loop import Driver
-from slurmtune.driver.submission import Submissions
 from slurmtune.driver.recovery import replay
+from slurmtune.driver.submission import Submissions
 from slurmtune.errors import BackendUnavailableError
 from slurmtune.store.memory import MemoryJournal
 from slurmtune.testing.study_rig import StudyRig, snapshot

@@ -78,7 +78,7 @@ def test_after_three_rounds_each_bracket_has_three_shares() -> None:
 def test_shares_are_the_published_probabilities_rounded_up_to_trials(
     maximum: int, published: list[float]
 ) -> None:
-    """p of bracket s is in proportion to ``3**(K - s) * (K + 1) / (K - s + 1)``."""
+    """Of bracket s it is in proportion to ``3**(K - s) * (K + 1) / (K - s + 1)``."""
     top = len(published) - 1
     weights = [Fraction(3 ** (top - s) * (top + 1), top - s + 1) for s in range(top + 1)]
     scheduler = AsyncHyperband(rung_levels(1, maximum, 3), 3)
@@ -178,29 +178,25 @@ def test_the_highest_rung_goes_first() -> None:
 
 
 def test_of_equal_rungs_the_lower_bracket_goes_first() -> None:
-    """Two brackets with a promotion from rung 1 at the same time."""
+    """Also when its trial is the worse of the two."""
     scheduler = AsyncHyperband((1, 3, 9), 3)
     found = starts(scheduler, 17)
-    finish_all(scheduler, [start for start in found])
-    late = [decision for _ in range(4) if (decision := scheduler.decide(may_start=False))]
-    for decision in late:
+    for trial, start in enumerate(found):
+        if start.bracket == 0:
+            scheduler.finished(trial, 0, float(trial))
+    for _ in range(3):
+        decision = scheduler.decide(may_start=False)
         assert isinstance(decision, Promote)
-        if decision.rung == 1:
-            scheduler.finished(decision.trial, 1, 1.0)
-    number = len(found)
-    while sum(start.bracket == 1 for start in found) < 6:
-        start = scheduler.decide(may_start=True)
-        if isinstance(start, Promote):
-            first = start
-            break
-        assert isinstance(start, StartTrial)
-        found.append(start)
-        scheduler.started(number, start.bracket)
-        scheduler.finished(number, start.rung, 0.5 if start.bracket == 1 else None)
-        number += 1
+        scheduler.finished(decision.trial, 1, 9.0)
+    for trial, start in enumerate(found):
+        if start.bracket == 1:
+            scheduler.finished(trial, 1, 1.0)
+    first, second = (scheduler.decide(may_start=True) for _ in range(2))
 
-    assert found[first.trial].bracket == 0
-    assert first.rung == 2
+    assert isinstance(first, Promote)
+    assert isinstance(second, Promote)
+    assert (first.rung, second.rung) == (2, 2)
+    assert [found[decision.trial].bracket for decision in (first, second)] == [0, 1]
 
 
 def test_a_standing_counts_the_trials_of_the_bracket() -> None:

@@ -26,7 +26,7 @@ Loss = Callable[[int, int], float | None]
 
 
 def make(instances: int = 12, budget: int = 200, **options: Any) -> Irace:
-    given = {"dimension": 2, "seed": 7, **options}
+    given: dict[str, Any] = {"dimension": 2, "seed": 7, **options}
     return Irace(range(1, instances + 1), budget=budget, **given)
 
 
@@ -176,7 +176,7 @@ def test_least_budget_is_just_enough() -> None:
         ({"test": "sign"}, "sign"),
     ],
 )
-def test_refuses_what_makes_no_sense(options: dict[str, object], message: str) -> None:
+def test_refuses_what_makes_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**options)
 
@@ -413,6 +413,26 @@ def test_ends_after_the_last_iteration() -> None:
     assert run.scheduler.decide(may_start=True) is None
 
 
+def noisy_at_first(trial: int, rung: int) -> float:
+    return 5.0 + trial % 3 + (trial * 13 % 5 + rung * 7 % 3) * 0.01 * (rung < 4)
+
+
+def test_iteration_whose_share_is_too_small_gets_that_of_the_next_one() -> None:
+    """A third of the 125 left: (41 + 5) // 8 = 5, as many as go on; half: (62 + 5) // 8 = 8."""
+    scheduler = make(dimension=8, budget=180, instances=60)
+    Run(scheduler, noisy_at_first).to_end()
+
+    assert scheduler.newcomers(2) == 8 - 1
+
+
+def test_ends_when_all_that_is_left_does_not_pay_a_race() -> None:
+    scheduler = make(dimension=2, budget=36, instances=60, first_test=2)
+    run = Run(scheduler, noisy_at_first).to_end()
+
+    assert {start.bracket for start in run.starts} == {0, 1}
+    assert scheduler.decide(may_start=True) is None
+
+
 def test_goes_on_with_those_there_are_when_no_more_may_start() -> None:
     run = Run(make(budget=200, dimension=3, instances=5), lambda *_: 1.0, most=4).to_end()
 
@@ -432,6 +452,26 @@ def test_trial_cannot_start_in_a_complete_iteration() -> None:
 
     with pytest.raises(ValueError, match="iteration 0, which is complete"):
         run.scheduler.started(len(run.starts), 0)
+
+
+def test_trial_cannot_start_twice() -> None:
+    scheduler = make()
+    scheduler.started(0, 0)
+
+    with pytest.raises(ValueError, match="trial 0 was started before"):
+        scheduler.started(0, 0)
+
+
+def test_outlook_before_the_end_of_few_instances() -> None:
+    scheduler = make(instances=3)
+    scheduler.started(0, 0)
+    scheduler.finished(0, 0, 1.0)
+    standing = scheduler.standing(0, 0)
+    assert standing is not None
+
+    assert standing.outlook == (
+        f"ranked after instance 3, when {scheduler.newcomers(0)} more have come so far"
+    )
 
 
 def test_trial_cannot_finish_what_was_not_asked_for() -> None:

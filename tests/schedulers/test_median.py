@@ -304,7 +304,7 @@ def test_standing_of_a_trial_that_was_never_compared() -> None:
     found = standing(of_means(3, 4, 5), 0)
 
     assert (found.size, found.cutoff) == (0, None)
-    assert "never compared" in found.outlook
+    assert found.outlook == "it was never compared"
 
 
 def test_standing_of_a_trial_that_failed() -> None:
@@ -312,6 +312,7 @@ def test_standing_of_a_trial_that_failed() -> None:
     scheduler.reported(3, 1, 3.5)
     scheduler.finished(3, 0, None)
 
+    assert standing(scheduler, 3).place is None
     assert "good enough" in standing(scheduler, 3).outlook
 
 

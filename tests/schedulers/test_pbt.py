@@ -8,9 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slurmtune.backends.simulator import Program
+from slurmtune.core.ids import trial_id
 from slurmtune.core.ports import Decision, Promote, StartTrial
+from slurmtune.core.trial import TrialState
+from slurmtune.samplers.pbt import PbtSampler
+from slurmtune.samplers.random import RandomSampler
 from slurmtune.schedulers.pbt import Pbt, exploited_count
+from slurmtune.space.domain import Uniform
+from slurmtune.space.space import Hyperparameter, Space
+from slurmtune.testing.curves import NaNRegion, PowerLawCurves, Region
 from slurmtune.testing.scheduler_contract import MOVES, Move, SchedulerContract, Walk
+from slurmtune.testing.study_rig import StudyRig, snapshot
 
 LEVELS = (2, 4, 6)
 
@@ -473,3 +482,77 @@ def test_a_failed_member_is_never_trained_on_and_always_replaced(
     survived = any(rung == 3 for _, rung in walk.results)
 
     assert not survived or heirs >= failed
+
+
+# -------------------------------------------------------------------- a whole study
+
+GENERATIONS = (1, 2, 3, 4, 5, 6)
+BRANIN = Space(
+    [
+        Hyperparameter(name="x1", domain=Uniform(-5, 10)),
+        Hyperparameter(name="x2", domain=Uniform(0, 15)),
+    ]
+)
+
+
+def study(*, min_ready: float = 1.0, program: Program | None = None) -> StudyRig:
+    """Return a study of a population of 12 on 5 machines, which keeps as little as it can."""
+    rig = StudyRig(
+        trials=200,
+        slots=5,
+        levels=GENERATIONS,
+        scheduler=lambda: Pbt(GENERATIONS, 12, quantile=0.25, min_ready=min_ready, seed=0),
+        sampler=PbtSampler(BRANIN, RandomSampler(BRANIN)),
+        program=program or PowerLawCurves(seconds_spread=0.9),
+        limits={"keep": "none", "max_failed_trials": None},
+    )
+    assert rig.run() == "done"
+    return rig
+
+
+@pytest.mark.parametrize("min_ready", [1.0, 0.5])
+def test_a_study_trains_the_population_to_its_end(min_ready: float) -> None:
+    rig = study(min_ready=min_ready)
+    ended = [trial for trial in rig.study.trials if trial.state is TrialState.COMPLETED]
+
+    assert len(ended) == 12
+    assert any(trial.source is not None for trial in ended)
+
+
+@pytest.mark.parametrize("min_ready", [1.0, 0.5])
+def test_heirs_go_on_from_the_state_of_their_donor(min_ready: float) -> None:
+    """Although all that nobody needs is removed meanwhile."""
+    rig = study(min_ready=min_ready)
+    heirs = [trial for trial in rig.study.trials if trial.source is not None]
+
+    assert heirs
+    assert rig.recorded("CheckpointsDropped")
+    assert {trial.origin for trial in heirs} == {"pbt"}
+    for heir in heirs:
+        assert heir.source is not None
+        first = heir.attempts[0]
+        assert first.checkpoint is not None
+        assert f".{trial_id(heir.source)}.r{heir.first_rung - 1}." in first.checkpoint
+        assert first.start == GENERATIONS[heir.first_rung - 1]
+
+
+def test_a_study_replays() -> None:
+    rig = study(min_ready=0.5)
+    before = snapshot(rig.study)
+    rig.new_driver()
+
+    assert snapshot(rig.study) == before
+
+
+def test_members_that_report_nan_are_replaced() -> None:
+    program = NaNRegion(program=PowerLawCurves(), region=Region({"x1": (-5, 0)}), from_resource=2)
+    whole = study(program=program).study
+    loss = whole.settings.objective.loss
+    failed = [
+        t for t in whole.trials if t.finished_rung < 5 and loss(t.values[t.finished_rung]) is None
+    ]
+    ended = [trial for trial in whole.trials if trial.state is TrialState.COMPLETED]
+
+    assert failed
+    assert len(ended) == 12
+    assert len([trial for trial in whole.trials if trial.source is not None]) >= len(failed)

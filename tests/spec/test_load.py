@@ -19,6 +19,7 @@ from slurmtune.spec.explain import explain
 from slurmtune.spec.hyperparameter import HyperparameterSpec
 from slurmtune.spec.load import LoadedSpec, load_spec, loads_spec
 from slurmtune.spec.problem import Problem, Severity, SpecErrors, report, summary
+from slurmtune.spec.rungs import trial_limit
 from slurmtune.spec.schema import json_schema
 
 DATA = Path(__file__).parent.parent / "data" / "spec"
@@ -115,8 +116,8 @@ def test_time_per_unit_of_a_rung_replaces_the_time() -> None:
 
 
 def test_trials_are_a_hundred_unless_it_is_a_grid() -> None:
-    assert loads_spec(SMALL).spec.search.trial_limit == 100
-    assert load_spec(str(DATA / "grid.toml")).spec.search.trial_limit is None
+    assert trial_limit(loads_spec(SMALL).spec) == 100
+    assert trial_limit(load_spec(str(DATA / "grid.toml")).spec) is None
 
 
 def test_all_errors_come_at_once_in_file_order() -> None:
@@ -386,8 +387,7 @@ def test_another_order_of_the_space_is_refused() -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        "search.sampler=tpe", "search.initial=rsa", "search.scheduler=hyperband", "fidelity.brackets=2",
-        "env.container=x.sif", "objective.limit=3",
+        "search.sampler=gp", "search.initial=rsa", "env.container=x.sif", "objective.limit=3",
     ],
 )  # fmt: skip
 def test_what_would_change_the_study_blocks_a_launch(override: str) -> None:
@@ -400,7 +400,7 @@ def test_what_would_change_the_study_blocks_a_launch(override: str) -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        "run.copy=['a']", "slurm.ahead=2.0", "checkpoint.keep=none",
+        "run.copy=['a']",
         "report.html=true", "report.every=10m", "report.watch=['a']", "report.notify=x",
         "report.export=['csv']", "search.gp={ nu = 1.5 }", "space.lr.prior=[0.01, 'low']",
     ],
@@ -410,15 +410,29 @@ def test_other_gaps_are_noted(override: str) -> None:
     assert [(p.code, p.blocks_launch) for p in loaded.problems] == [("U1", False)]
 
 
-@pytest.mark.parametrize("sampler", ["random", "sobol", "halton", "lhs"])
-@pytest.mark.parametrize("scheduler", ["none", "asha", "sha"])
+@pytest.mark.parametrize("sampler", ["random", "sobol", "halton", "lhs", "tpe"])
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "none", "asha", "sha", "hyperband", "async_hyperband", "pasha", "median", "pbt", "irace",
+        "dehb",
+    ],
+)  # fmt: skip
 def test_what_exists_is_not_noted(sampler: str, scheduler: str) -> None:
     overrides = [f"search.sampler={sampler}", f"search.scheduler={scheduler}"]
     assert loads_spec(ASHA, overrides, launching=True).problems == ()
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["slurm.ahead=2.0", "checkpoint.keep=none", "fidelity.brackets=2", "fidelity.hedge=0.1"],
+)
+def test_what_works_now_is_not_noted(override: str) -> None:
+    assert loads_spec(ASHA, [override], launching=True).problems == ()
+
+
 def test_gaps_are_told_without_places_too() -> None:
-    spec = loads_spec(ASHA, ["search.sampler=tpe"]).spec
+    spec = loads_spec(ASHA, ["search.sampler=gp"]).spec
     assert [p.path for p in unavailable(spec, {"search.sampler"})] == ["search.sampler"]
 
 

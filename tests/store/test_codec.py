@@ -52,12 +52,14 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "resource": resources,
     "metrics": st.dictionaries(names, st.floats(), max_size=4),
     "name": names,
+    "names": st.lists(names, max_size=4).map(tuple),
     "outcome": st.sampled_from(Outcome),
     "seconds": st.floats(0, 1e9),
     "exit_code": st.none() | st.integers(-255, 255),
     "cause": names,
     "tail": st.lists(names, max_size=4).map(tuple),
     "gave_up": st.booleans(),
+    "holding": st.booleans(),
     "limit": names,
     "token": names,
     "resource_class": names,
@@ -223,6 +225,9 @@ WORDS = {
     actions.Withdraw(attempt="t00007.r1.a1"): "Withdraw t00007.r1.a1",
     actions.StopAttempt(attempt="t00007.r1.a1"): "StopAttempt t00007.r1.a1",
     actions.Finish(reason="done"): "Finish done",
+    actions.DropCheckpoints(trial=7, names=("1.t00007.r0.a1", "3.t00007.r1.a1")): (
+        "DropCheckpoints t00007 1.t00007.r0.a1 3.t00007.r1.a1"
+    ),
 }
 
 

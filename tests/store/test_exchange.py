@@ -126,6 +126,7 @@ class TestOffers:
         assert offer == {
             "format": 1, "attempt": ATTEMPT, "trial": 7, "rung": 1, "class": "c0", "priority": 12,
             "config": {"lr": 0.1}, "start": 1, "end": 3, "checkpoint": "1.t00007.r0.a1", "seed": 5,
+            "holder": "",
         }  # fmt: skip
 
     def test_publishing_again_changes_nothing(

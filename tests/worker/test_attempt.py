@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from slurmtune.store import event_log
-from slurmtune.worker.attempt import near_seconds, parse_offer
+from slurmtune.worker.attempt import near_seconds
 from slurmtune.worker.attempt_log import AttemptLog, fitting
+from slurmtune.worker.task import parse_offer
 
 ATTEMPT = "t00007.r1.a2"
 

@@ -67,12 +67,20 @@ def examine(
         study, more = history.check_replay(layout, sources.study)
         findings += more
     if study is not None:
-        subject = Subject(layout=layout, tree=tree, study=study, is_driven=is_driven, jobs=jobs)
+        subject = Subject(
+            layout=layout,
+            tree=tree,
+            study=study,
+            is_driven=is_driven,
+            jobs=jobs,
+            dropped=history.dropped_checkpoints(layout),
+        )
         for check in (
             work.check_jobs,
             work.check_arrays,
             work.check_offers,
             work.check_claims,
+            work.check_settled,
             results.check_logs,
             results.check_checkpoints,
             folder.check_modes,

@@ -23,6 +23,8 @@ MOST_FILES = 100_000
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
 _TRASH = re.compile(r"\.trash-(.+)-[0-9a-f]{32}")
+_OURS = {"events.log", "MANIFEST", "config.json", "params.sh", "more.json", "lineage.jsonl"}
+"""Files below ``trials/`` that slurmtune wrote."""
 _GROUP_LOOKS = stat.S_IRGRP | stat.S_IXGRP
 _OPEN = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
@@ -110,7 +112,7 @@ def _is_ours(subject: Subject, path: str, entry: os.stat_result) -> bool:
         # Inside an attempt and inside a checkpoint the program makes folders as it likes.
         return top != "trials" or len(relative) <= (4 if "checkpoints" in relative else 3)
     if top == "trials":
-        return relative[-1] in {"events.log", "MANIFEST", "config.json", "params.sh"}
+        return relative[-1] in _OURS
     return top != "logs" and not path.endswith(".sh")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from slurmtune.analysis.fsck.finding import Finding, Severity
 from slurmtune.analysis.record import read_overview
+from slurmtune.core.events import CheckpointsDropped
 from slurmtune.core.study import Study
 from slurmtune.errors import NewerFormatError, SlurmtuneError, StudyStateError
 from slurmtune.store import frame, fs, journal
@@ -121,6 +122,21 @@ def check_replay(
         f"its end is missing. {_ADVICE}"
     )
     return study, [_error("journal-short", "journal", words)]
+
+
+def dropped_checkpoints(layout: StudyLayout) -> frozenset[str]:
+    """Return the names of the checkpoints that the journal says were removed.
+
+    Raises:
+        StudyStateError: the journal cannot be read.
+    """
+    events = (record["e"] for record in journal.history(layout))
+    return frozenset(
+        name
+        for event in events
+        if event["t"] == CheckpointsDropped.__name__
+        for name in event["names"]
+    )
 
 
 def _behind(segment: journal.Segment, newest: int, layout: StudyLayout) -> Iterator[Finding]:

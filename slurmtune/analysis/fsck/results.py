@@ -9,6 +9,8 @@ from functools import partial
 
 from slurmtune.analysis.fsck.finding import Finding, Severity
 from slurmtune.analysis.fsck.subject import Subject
+from slurmtune.core.actions import DropCheckpoints
+from slurmtune.core.ids import parse_attempt_id, trial_id
 from slurmtune.core.record import AttemptRecord, TrialRecord
 from slurmtune.core.trial import AttemptState, Outcome
 from slurmtune.store import checkpoint, event_log, frame, fs
@@ -47,13 +49,31 @@ def check_logs(subject: Subject) -> Iterator[Finding]:
 
 def check_checkpoints(subject: Subject) -> Iterator[Finding]:
     """Check the checkpoints; those that a trial goes on from are read as a whole."""
+    unneeded = {
+        name
+        for action in subject.study.open_actions()
+        if isinstance(action, DropCheckpoints)
+        for name in action.names
+    }
+    users: dict[str, TrialRecord] = {}
+    """Trial that goes on from a checkpoint; of several one that has not ended."""
     for trial in subject.study.trials:
-        folder = subject.layout.checkpoints(trial.number)
-        names = subject.tree.folders(folder)
-        if trial.checkpoint is not None and trial.checkpoint not in names:
-            yield from _missing_checkpoint(subject, trial, trial.checkpoint)
+        name = trial.checkpoint
+        # What an heir took over may be removed as soon as it has saved something itself.
+        if name is None or name in unneeded or name in subject.dropped:
+            continue
+        if name not in users or users[name].state.is_final:
+            users[name] = trial
+    found: set[str] = set()
+    for trial in subject.study.trials:
+        names = subject.tree.folders(subject.layout.checkpoints(trial.number))
+        found.update(names)
         for name in names:
-            yield from _checkpoint(subject, trial, name)
+            if name not in unneeded:
+                yield from _checkpoint(subject, trial.number, name, users.get(name))
+    for name, trial in users.items():
+        if name not in found:
+            yield from _missing_checkpoint(subject, trial, name)
 
 
 def _log(subject: Subject, attempt: AttemptRecord) -> Iterator[Finding]:
@@ -83,7 +103,7 @@ def _log(subject: Subject, attempt: AttemptRecord) -> Iterator[Finding]:
         words = f"its last {len(data) - parsed.end} bytes are no whole record: its slot was killed"
         yield subject.finding(Severity.NOTE, "log-torn", path, words, mend)
     yield from _records(subject, attempt, path, parsed.records)
-    if parsed.records and not _has_output(subject, attempt):
+    if parsed.records and not _is_continued(parsed.records) and not _has_output(subject, attempt):
         words = "what the program printed is missing"
         output = subject.layout.output(attempt.id)
         yield subject.finding(Severity.WARNING, "output-missing", output, words)
@@ -134,6 +154,11 @@ def _missing_log(subject: Subject, attempt: AttemptRecord, path: str) -> Iterato
         yield subject.finding(Severity.WARNING, "log-missing", path, words)
 
 
+def _is_continued(records: list[frame.Record]) -> bool:
+    """Tell whether the program of the attempt before went on; it prints where it always did."""
+    return any(r.get("k") == event_log.START and r.get("continued") is True for r in records)
+
+
 def _has_output(subject: Subject, attempt: AttemptRecord) -> bool:
     path = subject.layout.output(attempt.id)
     return subject.tree.entry(path) is not None or subject.is_still_there(path)
@@ -151,7 +176,8 @@ def _keep_whole(path: str) -> None:
 
 
 def _missing_checkpoint(subject: Subject, trial: TrialRecord, name: str) -> Iterator[Finding]:
-    path = subject.layout.checkpoint(trial.number, name)
+    writer = parse_attempt_id(parse_checkpoint_name(name)[1]).trial
+    path = subject.layout.checkpoint(writer, name)
     attempt = trial.last_attempt
     if subject.is_still_there(path):
         return
@@ -160,30 +186,44 @@ def _missing_checkpoint(subject: Subject, trial: TrialRecord, name: str) -> Iter
     words = (
         "the journal says that it was saved, and it is missing; the results of the trial stay"
         if trial.state.is_final
-        else "the journal says that it was saved, and it is missing: the trial starts from 0"
+        else f"the journal says that it was saved, and it is missing: {_starts_again(trial, name)}"
     )
     yield subject.finding(Severity.WARNING, "checkpoint-missing", path, words)
 
 
-def _checkpoint(subject: Subject, trial: TrialRecord, name: str) -> Iterator[Finding]:
-    path = subject.layout.checkpoint(trial.number, name)
+def _checkpoint(
+    subject: Subject, number: int, name: str, user: TrialRecord | None
+) -> Iterator[Finding]:
+    """Look at a checkpoint of a trial; ``user`` goes on from it, if anybody does."""
+    path = subject.layout.checkpoint(number, name)
     try:
         writer = parse_checkpoint_name(name)[1]
     except ValueError:
         words = "not the name of a checkpoint: nobody uses it"
         yield subject.finding(Severity.NOTE, "checkpoint-stray", path, words)
         return
-    is_needed = name == trial.checkpoint
-    is_whole = checkpoint.verify(path) if is_needed else _is_complete(subject, path)
+    if name in subject.dropped:
+        if subject.is_still_there(path):
+            words = "the journal says that it was removed: nobody needs it"
+            remove = partial(fs.remove_tree, path)
+            yield subject.finding(Severity.WARNING, "checkpoint-dropped", path, words, remove)
+        return
+    is_whole = _is_complete(subject, path) if user is None else checkpoint.verify(path)
     if is_whole or not subject.is_still_there(path):
         return
     words = "its files are not those of its manifest"
-    if is_needed and not trial.state.is_final:
-        words += ": the trial starts from 0"
+    if user is not None and not user.state.is_final:
+        words += f": {_starts_again(user, name)}"
     # The slot of an attempt verifies what it loads, so one that runs has done so.
     mend = partial(set_aside, path) if subject.is_ended(writer) else None
-    severity = Severity.ERROR if is_needed else Severity.WARNING
+    severity = Severity.WARNING if user is None else Severity.ERROR
     yield subject.finding(severity, "checkpoint-damaged", path, words, mend)
+
+
+def _starts_again(user: TrialRecord, name: str) -> str:
+    """Return what it means for a trial that it cannot go on from the checkpoint."""
+    is_own = parse_attempt_id(parse_checkpoint_name(name)[1]).trial == user.number
+    return f"{'the trial' if is_own else trial_id(user.number)} starts from 0"
 
 
 def _is_complete(subject: Subject, path: str) -> bool:

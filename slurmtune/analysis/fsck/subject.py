@@ -96,6 +96,8 @@ class Subject:
     """Whether a driver is alive: then files come and go while we look."""
     jobs: Mapping[str, str] | None = None
     """Live jobs of the backend by token, when it could be asked."""
+    dropped: frozenset[str] = frozenset()
+    """Checkpoints that the journal says were removed."""
     attempts: Mapping[str, AttemptRecord] = field(init=False)
     """All attempts by name."""
 

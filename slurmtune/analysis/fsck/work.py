@@ -62,6 +62,21 @@ def check_claims(subject: Subject) -> Iterator[Finding]:
             )
 
 
+def check_settled(subject: Subject) -> Iterator[Finding]:
+    """Check what tells slots that the driver has seen how their attempts ended."""
+    path = subject.layout.settled
+    if subject.tree.entry(path) is None or not subject.is_still_there(path):
+        return
+    named = _json(path).get("attempts")
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        words = (
+            "it cannot be read: slots that could go on with a trial wait longer than they "
+            "need to. The driver publishes it anew"
+        )
+        mend = partial(fs.unlink, path)
+        yield subject.finding(Severity.WARNING, "settled-damaged", path, words, mend)
+
+
 def check_arrays(subject: Subject) -> Iterator[Finding]:
     """Check the manifests that slots were started with."""
     arrays = subject.study.fleet.arrays

@@ -243,28 +243,24 @@ class Slot:
         if own is not None and self._goes_on(held, own):
             self._let_go()
             self._run_attempt(own, continued=True)
-        elif now >= self._linger_until or self._folder.finished:
+        elif now >= self._linger_until or self._folder.finished or self._is_in_the_way(held):
             self._let_go()
-            self._serve_others()
-        elif self._folder.is_settled(held.attempt) and self._has_other():
-            self._let_go()
-            self._serve_others()
+            if self._model.reuse:
+                self._serve()
+            else:
+                self._leave()
         else:
             self._folder.await_offer(self.array.request.name, self.name, self._look_on)
             self._linger = self._clock.call_at(self._linger_until, self._look_on)
 
-    def _has_other(self) -> bool:
-        """Tell whether there is work for which the program must make room."""
+    def _is_in_the_way(self, held: Offer) -> bool:
+        """Tell whether others may have the place of a program that the driver has no work for."""
+        if not self._folder.is_settled(held.attempt):
+            return False
         if not self._model.reuse:
-            return True  # its slot is for one trial: it leaves for others to come
+            return True
         name = self.array.request.name
         return self._folder.best_offer(name, lambda one: self._may_claim(one, [])) is not None
-
-    def _serve_others(self) -> None:
-        if self._model.reuse:
-            self._serve()
-        else:
-            self._leave()
 
     def _goes_on(self, held: Offer, offer: Offer) -> bool:
         """Tell whether the program has in its memory what the offer starts from."""

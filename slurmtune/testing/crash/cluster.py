@@ -7,7 +7,7 @@ waits. Its programs are generators that use the real session. Slots live on when
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -17,8 +17,9 @@ from slurmtune.errors import BackendUnavailableError, SlurmtuneError
 from slurmtune.testing.crash.seam import DRIVER, Death, Seam
 from slurmtune.testing.faults.actors import Actor
 from slurmtune.worker import __main__ as worker
+from slurmtune.worker.metrics import append_line, more_line
 from slurmtune.worker.program import ProgramEnd
-from slurmtune.worker.session import Trial
+from slurmtune.worker.session import Trial, _read_answer
 
 METRIC = "loss"
 _SIGKILL = 9
@@ -372,21 +373,45 @@ class SteppedProgram:
 
 
 def train(environment: Mapping[str, str], starts: list[Start]) -> Iterator[None]:
-    """Train as a user's script does; trials of odd numbers save as a shell script does."""
-    trial = Trial(environment, {})
-    loaded = "" if trial.checkpoint is None else (trial.checkpoint / "state").read_text()
-    starts.append(Start(trial.attempt, trial.start, loaded))
-    is_shell = int(trial.id[1:]) % 2 == 1
-    yield
-    for epoch in trial.steps():
-        trial.report(**{METRIC: loss(float(trial["q"]), epoch)})
+    """Train as a user's script does; every fourth trial saves as a shell script does.
+
+    Both wait for more, as their kind does it, and go on in place.
+    """
+    variables = dict(environment)
+    trial = Trial(variables, {})
+    memory = "" if trial.checkpoint is None else (trial.checkpoint / "state").read_text()
+    is_shell = int(trial.id[1:]) % 4 == 1
+    goes_on = True
+    while goes_on:
+        starts.append(Start(trial.attempt, trial.start, memory))
         yield
-        if not is_shell:
-            with trial.save() as folder:
-                _write(folder / "state", state(trial.id, epoch))
+        for epoch in trial.steps(stay=False):
+            memory = state(trial.id, epoch)
+            trial.report(**{METRIC: loss(float(trial["q"]), epoch)})
             yield
-    if is_shell:
-        _write(Path(environment["SLURMTUNE_SAVE"]) / "state", state(trial.id, trial.reached))
+            if not is_shell:
+                with trial.save() as folder:
+                    _write(folder / "state", memory)
+                yield
+        if is_shell:
+            _write(Path(variables["SLURMTUNE_SAVE"]) / "state", memory)
+        goes_on = yield from _wait_for_more(trial, variables, is_shell=is_shell)
+
+
+def _wait_for_more(
+    trial: Trial, variables: Mapping[str, str], *, is_shell: bool
+) -> Generator[None, None, bool]:
+    """Wait as `Trial.steps` does, but without holding up its slot; tell whether there is more."""
+    assert trial.end is not None
+    more = variables["SLURMTUNE_MORE"]
+    if not more or not (is_shell or trial._has_done(trial.end)):  # noqa: SLF001
+        return False
+    append_line(variables["SLURMTUNE_METRICS"], more_line())
+    while True:
+        yield
+        answer = _read_answer(more)
+        if answer is not None:
+            return trial._go_on(answer)  # noqa: SLF001
 
 
 def _write(path: Path, text: str) -> None:

@@ -49,6 +49,7 @@ from slurmtune.worker import slot as worker_slot
 SPEC = f"""
 [study]
 name = "crash"
+seed = {{seed}}
 [run]
 command = ["train"]
 args = "none"
@@ -56,7 +57,7 @@ args = "none"
 metric = "{METRIC}"
 goal = "minimize"
 [space]
-q = {{ uniform = [0.0, 1.0] }}
+q = {{{{ uniform = [0.0, 1.0] }}}}
 [fidelity]
 resource = "epoch"
 min = 1
@@ -72,6 +73,8 @@ crash = 5
 node_fail = 5
 """
 """Four trials, the best of which is trained on: by the last result, so the order plays no part."""
+IN_PLACE = 3
+"""Seed of a study whose best trial goes on in the process that finished the rung below."""
 _SLOTS = 3
 _MOST_SECONDS = 600.0
 
@@ -106,10 +109,12 @@ class CrashStudy:
         self,
         folder: str,
         *,
+        seed: int = 0,
         commands: Sequence[tuple[float, Mapping[str, Any]]] = (),
         away_seconds: float = 0.0,
     ) -> None:
         self.folder = folder
+        self.seed = seed
         self.layout = StudyLayout(os.path.join(folder, "runs", "crash"))
         self.clock = Clock(_MOST_SECONDS)
         self.seam = Seam(folder)
@@ -123,7 +128,7 @@ class CrashStudy:
         self.clock.alarms += [(after, partial(self._send, command)) for after, command in commands]
         self._away_seconds = away_seconds
         self._context = contextlib.ExitStack()
-        self._loaded = _load(folder)
+        self._loaded = _load(folder, seed)
 
     def __enter__(self) -> Self:
         self._context.enter_context(_in_place(self))
@@ -298,10 +303,10 @@ class CrashStudy:
             yield f"still open: {open_files}"
 
 
-def _load(folder: str) -> LoadedSpec:
+def _load(folder: str, seed: int) -> LoadedSpec:
     path = os.path.join(folder, "spec.toml")
     with open(path, "w", encoding="utf-8") as file:
-        file.write(SPEC)
+        file.write(SPEC.format(seed=seed))
     return load_spec(path, (), launching=True)
 
 

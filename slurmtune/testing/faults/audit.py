@@ -136,8 +136,8 @@ class Auditor:
             if isinstance(action, Offer):
                 self._check_offer(action, event)
         self.books.decided.update(lines)
-        if self.copy.best_loss != self.books.best:
-            self.fail(f"the best loss is {self.books.best}, not {self.copy.best_loss}")
+        if self.copy.results.best_loss != self.books.best:
+            self.fail(f"the best loss is {self.books.best}, not {self.copy.results.best_loss}")
 
     def compare(self, live: Study) -> None:
         """Compare the driver's study with the records that it has written."""
@@ -172,6 +172,11 @@ class Auditor:
 
     def _check_StudyOpened(self, event: Any) -> None:  # noqa: N802 - named after the event
         self._limits = event.limits
+
+    def _check_CapacityChanged(self, event: Any) -> None:  # noqa: N802
+        most = self.plan.parallel * (1 + self.plan.loop["adaptive"])
+        if not 0 < event.attempts <= most:
+            self.fail(f"{event.attempts} attempts may be in flight, not 1 to {most}")
 
     def _check_ConfigProposed(self, event: Any) -> None:  # noqa: N802
         if event.trial != len(self.books.configs):

@@ -187,6 +187,7 @@ class HistorySampler:
 def draw_plan(seed: int) -> Plan:
     """Return what ``seed`` stands for."""
     draw = Random(f"plan/{seed}")  # noqa: S311 - a simulation, not a secret
+    shape = Random(f"shape/{seed}")  # noqa: S311
     kind = draw.choices(("asha", "asha_stopping", "sha", "single"), (4, 2, 3, 1))[0]
     levels: tuple[int, ...] = draw.choice(_LADDERS)
     factor = draw.choice((2, 3, 4))
@@ -222,9 +223,17 @@ def draw_plan(seed: int) -> Plan:
         parallel=parallel,
         goal=draw.choice(tuple(Goal)),
         configs=trials - 2 if draw.random() < 0.1 else None,
-        limits=_draw_limits(draw, trials),
-        model=_draw_model(draw, parallel),
+        limits={
+            **_draw_limits(draw, trials),
+            "keep": shape.choice(("all", "none", "promoted", "best:2")),
+        },
+        model={
+            **_draw_model(draw, parallel),
+            "load_seconds": shape.choice((0.0, 15.0)),
+            "continue_in_place": shape.random() < 0.6,
+        },
         loop={
+            "ahead": shape.choice((1.0, 1.0, 1.5, 2.0)),
             "reuse": draw.random() < 0.8,
             "grace_seconds": draw.choice((30.0, 60.0, 300.0)),
             "shortest_tick_seconds": draw.choice((5.0, 10.0, 20.0)),

@@ -1,0 +1,173 @@
+"""``explain TRIAL``: the story of a trial as the user reads it; ``explain WORD``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurmtune.cli import explain
+from slurmtune.testing.written_study import rig_of, write_study
+
+SPEC = """
+[study]
+name = "rig"
+[run]
+command = "python train.py"
+[space]
+lr = { loguniform = [1e-4, 1e-1] }
+[objective]
+metric = "val_loss"
+goal = "minimize"
+[search]
+scheduler = "asha"
+trials = 12
+parallel = 3
+[fidelity]
+resource = "epoch"
+max = 9
+"""
+
+
+def write(folder: Path, spec: str = SPEC, **options: Any) -> Path:
+    folder.mkdir()
+    (folder / "spec.toml").write_text(spec)
+    rig = rig_of(folder / "spec.toml", **options)
+    rig.run()
+    write_study(folder / "spec.toml", rig.stored_records())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def asha(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("explain") / "asha")
+
+
+@pytest.fixture(scope="module")
+def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose slots are pre-empted again and again."""
+    model = {"preemptions_per_hour": 20.0}
+    return write(tmp_path_factory.mktemp("explain") / "unlucky", model=model)
+
+
+@pytest.fixture(scope="module")
+def pbt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = SPEC.replace('"asha"', '"pbt"').replace("trials = 12", "trials = 6")
+    return write(tmp_path_factory.mktemp("explain") / "pbt", spec)
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_story_begins_with_the_config(run: Any, asha: Path) -> None:
+    lines = run("explain", "t0", cwd=asha).out.splitlines()
+
+    assert lines[0] == "t00000   done; val_loss, lower is better"
+    assert lines[1].startswith("x1 ")
+    assert "drawn by hash; to be trained up to 1 epoch" in lines[3]
+
+
+def test_a_promotion_tells_place_rule_and_cutoff(run: Any, asha: Path) -> None:
+    out = flat(run("explain", "t0", cwd=asha).out)
+
+    assert re.search(
+        r"promoted to 3 epochs: val_loss [\d.]+, 1st of 3; the best 1/3 of the rung go on: "
+        r"1 place, val_loss at most [\d.]+",
+        out,
+    )
+    assert "1 t00000 0.9482 <- this trial, the last that may go on 2 t00001" in out
+
+
+def test_what_a_paused_trial_waits_for(run: Any, asha: Path) -> None:
+    out = flat(run("explain", "rig", "1", cwd=asha).out)
+
+    assert re.search(r"now paused at 1 epoch: \d+th of 12; .* goes on when \d+ have finished", out)
+
+
+def test_all_shows_every_trial_of_the_rung(run: Any, asha: Path) -> None:
+    few = run("explain", "1", cwd=asha).out
+    every = run("explain", "1", "--all", cwd=asha).out
+
+    assert "..." in few
+    assert "..." not in every
+    assert {f"t{number:05d}" for number in range(12)} <= set(every.split())
+
+
+def test_the_story_as_json_has_numbers_in_full(run: Any, asha: Path) -> None:
+    data = json.loads(run("explain", "t0", "--json", cwd=asha).out)
+    shown = json.loads(run("show", "t0", "--json", cwd=asha).out)
+
+    assert data["schema"] == "slurmtune.explain/1"
+    verdicts = [(one["kind"], one["rung"], one["resource"]) for one in data["verdicts"]]
+    assert verdicts == [
+        ("paused", 0, 1),
+        ("promoted", 0, 1),
+        ("paused", 1, 3),
+        ("promoted", 1, 3),
+        ("completed", 2, 9),
+    ]
+    assert data["verdicts"][-1]["value"] == shown["value"]
+    promoted = data["verdicts"][1]
+    assert promoted["compared"][0] == {"trial": "t00000", "value": promoted["value"]}
+    assert promoted["standing"]["place"] == 1
+
+
+def test_a_repeated_attempt_is_told_with_its_reason(run: Any, unlucky: Path) -> None:
+    trials = json.loads(run("trials", "--json", cwd=unlucky).out)
+    stories = [run("explain", trial["trial"], cwd=unlucky).out for trial in trials]
+
+    told = [line for story in stories for line in story.splitlines() if "repeated " in line]
+    assert told
+    assert re.match(r"repeated  t0\d+\.r\d\.a1 was pre-empted on sim\d+", told[0])
+
+
+def test_an_heir_tells_whom_it_continues_from_where(run: Any, pbt: Path) -> None:
+    trials = json.loads(run("trials", "--json", cwd=pbt).out)
+    shown = [json.loads(run("show", one["trial"], "--json", cwd=pbt).out) for one in trials]
+    heir = next(one for one in shown if one["source"])
+    donor = heir["lineage"][-2]
+
+    out = flat(run("explain", heir["trial"], cwd=pbt).out)
+
+    epochs = f"{donor['end']} epoch{'s' * (donor['end'] != 1)}"
+    assert f"heir of {heir['source']}: goes on from what that saved at {epochs}" in out
+    data = json.loads(run("explain", heir["trial"], "--json", cwd=pbt).out)
+    assert data["began"]["source"] == heir["source"]
+
+
+def test_an_unknown_trial(run: Any, asha: Path) -> None:
+    ended = run("explain", "t99", cwd=asha)
+
+    assert ended.code == 4
+    assert ended.err == "error: there is no trial 99: the study has 12 trials, from 0 on\n"
+
+
+def test_a_trial_without_a_study(run: Any, tmp_path: Path) -> None:
+    assert run("explain", "t0", cwd=tmp_path).code == 4
+
+
+def test_two_words_without_a_trial(run: Any, asha: Path) -> None:
+    ended = run("explain", "rig", "K2", cwd=asha)
+
+    assert ended.code == 2
+    assert "which trial?" in ended.err
+
+
+@pytest.mark.parametrize("code", [*explain.CLUSTER, "K2", "T1"])
+def test_a_code_is_no_trial(run: Any, asha: Path, code: str) -> None:
+    assert run("explain", code, cwd=asha).out.startswith(f"{code}: ")
+
+
+def test_a_method_is_described(run: Any, tmp_path: Path) -> None:
+    ended = run("explain", "asha", cwd=tmp_path)
+
+    assert ended.code == 0
+    assert len(ended.out) > 40
+
+
+def test_a_word_that_is_neither(run: Any, tmp_path: Path) -> None:
+    assert run("explain", "Q99", cwd=tmp_path).code == 2
