@@ -185,6 +185,8 @@ class _Run:
     def _from_log(self, number: int, event: FromSlot, seq: int) -> FromSlot:
         """Return the event as the slot wrote it, with the journal's time."""
         attempt = event.attempt
+        if not self._is_known(attempt) or not isinstance(seq, int):
+            return event  # it cannot be, and the study says so
         log = self._logs.get(attempt)
         if log is None and attempt not in self.missing:
             log = self._open(number, attempt)
@@ -205,6 +207,13 @@ class _Run:
         _compare(number, what, encode_event(event), encode_event(found))
         self.results += 1
         return found
+
+    def _is_known(self, attempt: str) -> bool:
+        try:
+            self._study.attempt(attempt)
+        except (TransitionError, TypeError, ValueError):
+            return False
+        return True
 
     def _open(self, number: int, attempt: str) -> dict[int, FromSlot] | None:
         events = self._raw.events(attempt)

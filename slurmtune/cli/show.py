@@ -103,7 +103,7 @@ def command_of(identity: dict[str, Any], layout: StudyLayout, trial: TrialRecord
 
 def schedule(whole: Study, number: int, word: str) -> list[str]:
     """Return the configs that the training of an heir went through, one line each."""
-    from slurmtune.analysis.lineage import lineage
+    from slurmtune.core.lineage import lineage
 
     stages = lineage(whole, number)
     rows = [["lineage", "rung", text.many(word) or "resource", "config"]]
@@ -121,7 +121,7 @@ def schedule(whole: Study, number: int, word: str) -> list[str]:
 
 def lineage_data(whole: Study, number: int) -> list[dict[str, Any]]:
     """Return the configs that the training of a trial went through, oldest first."""
-    from slurmtune.analysis.lineage import lineage
+    from slurmtune.core.lineage import lineage
 
     return [
         {

@@ -1,4 +1,4 @@
-"""Where the config of a trial comes from: its ancestors, and what each step changed."""
+"""The ancestors of a trial that continues the training of another: its schedule of configs."""
 
 from __future__ import annotations
 
@@ -6,78 +6,92 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slurmtune.core.events import Config
-from slurmtune.core.ports import Asked
+from slurmtune.core.events import Config, Resource, Scalar
+from slurmtune.core.ids import trial_id
+from slurmtune.core.record import TrialRecord
+from slurmtune.core.study import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One hyperparameter that differs between parent and child."""
+    """A value that differs from the donor's; None where the hyperparameter is absent."""
 
     name: str
-    old: Any
-    """None where the parent does not have it, since its condition does not hold."""
-    new: Any
-    """None where the child does not have it."""
+    old: Scalar | None
+    new: Scalar | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One trial of a lineage."""
+class Stage:
+    """The part of a training that ran with one trial's config."""
 
     trial: int
-    parent: int | None
-    """The trial that its config was varied from; None for the first of the line."""
+    config: Config
     rung: int
-    """Rung that it was trained up to first."""
-    continues: bool
-    """Whether it went on from what the parent had saved at the rung below."""
+    """First rung that was finished with this config."""
+    start: Resource
+    """Resource from which on."""
+    end: Resource | None
+    """Resource up to which it trained, or is to be trained; None where there are none."""
     changes: tuple[Change, ...]
-    """In the order of the names in the child's config; what it lacks comes last."""
+    """Against the stage before; empty for the first."""
 
 
-def lineage(
-    trial: int,
-    configs: Sequence[Config],
-    asked: Sequence[Asked],
-    sources: Sequence[int | None],
-) -> tuple[Step, ...]:
-    """Return the line of first parents that ends with ``trial``, the oldest first.
-
-    Args:
-        trial: The youngest.
-        configs: By trial number.
-        asked: By trial number.
-        sources: Trial that each trial's training continues, by trial number.
-
-    Raises:
-        ValueError: there is no such trial, or a trial has a parent that came after it.
-    """
-    steps: list[Step] = []
-    number: int | None = trial
-    while number is not None:
-        if not 0 <= number < len(configs):
-            raise ValueError(f"trial {number} does not exist")
-        parent = next(iter(asked[number].parents), None)
-        if parent is not None and parent >= number:
-            raise ValueError(f"trial {number} cannot be varied from trial {parent}")
-        steps.append(
-            Step(
-                trial=number,
-                parent=parent,
-                rung=asked[number].rung,
-                continues=parent is not None and sources[number] == parent,
-                changes=() if parent is None else _changes(configs[parent], configs[number]),
+def lineage(study: Study, number: int) -> tuple[Stage, ...]:
+    """Return the stages of a trial's training, oldest first; the last one is the trial's own."""
+    chain = [study.trials[number]]
+    while (source := chain[-1].source) is not None:
+        chain.append(study.trials[source])
+    chain.reverse()
+    heirs: Sequence[TrialRecord | None] = [*chain[1:], None]
+    stages: list[Stage] = []
+    start: Resource = 0
+    for trial, heir in zip(chain, heirs, strict=True):
+        ladder = study.scheduler.ladder(trial.bracket)
+        last = max(trial.finished_rung, trial.target_rung) if heir is None else heir.first_rung - 1
+        end = ladder[last]
+        stages.append(
+            Stage(
+                trial=trial.number,
+                config=trial.config,
+                rung=trial.first_rung,
+                start=start,
+                end=end,
+                changes=changes(stages[-1].config, trial.config) if stages else (),
             )
         )
-        number = parent
-    return tuple(reversed(steps))
+        start = 0 if end is None else end
+    return tuple(stages)
 
 
-def _changes(old: Config, new: Config) -> tuple[Change, ...]:
+def changes(old: Config, new: Config) -> tuple[Change, ...]:
+    """Return the values that differ between two configs, in the order of the new one."""
     names = [*new, *(name for name in old if name not in new)]
     return tuple(
         Change(name=name, old=old.get(name), new=new.get(name))
         for name in names
         if old.get(name) != new.get(name)
     )
+
+
+def heir_record(study: Study, number: int) -> dict[str, Any]:
+    """Return where an heir comes from, as one line of ``lineage.jsonl``.
+
+    ``trial`` goes on from what ``parent`` had saved at ``resource``, with ``config``; ``changed``
+    holds old and new value of what differs from the parent's.
+    """
+    heir = study.trials[number]
+    assert heir.source is not None
+    parent = study.trials[heir.source]
+    checkpoint, resource = parent.rung_checkpoints.get(heir.first_rung - 1, (None, 0))
+    return {
+        "trial": trial_id(number),
+        "parent": trial_id(parent.number),
+        "rung": heir.first_rung - 1,
+        "resource": resource,
+        "checkpoint": checkpoint,
+        "config": dict(heir.config),
+        "changed": {
+            change.name: [change.old, change.new] for change in changes(parent.config, heir.config)
+        },
+    }

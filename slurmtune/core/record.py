@@ -104,7 +104,7 @@ class TrialRecord:
     holder: str = ""
     """Slot whose program waits to go on with the trial."""
     seconds: float = 0.0
-    """Time of all attempts that succeeded."""
+    """Time of all attempts since it began with nothing."""
     retries: dict[Outcome, int] = field(default_factory=dict)
     longer: int = 0
     """How often the time limit of this rung grew."""

@@ -456,6 +456,7 @@ class Study:
         was_told = attempt.stopping
         self._close(attempt, event.outcome, event.time)
         self.trials[attempt.trial].holder = attempt.slot if event.holding else ""
+        self.trials[attempt.trial].seconds += event.seconds
         self._collection.look_at(attempt.trial)
         spent = event.seconds * self.gpus_of(attempt)
         self.gpu_seconds += spent
@@ -501,7 +502,6 @@ class Study:
         self.scheduler.finished(trial.number, attempt.rung, loss)
         if trial.checkpoint is not None:
             trial.rung_checkpoints[attempt.rung] = (trial.checkpoint, trial.checkpoint_resource)
-        trial.seconds = attempt.seconds + (trial.seconds if self.settings.resume else 0.0)
         self._judged += self.results.doubt(
             trial, attempt.rung, trial.seconds, guard=self.settings.guard
         )
@@ -622,6 +622,7 @@ class Study:
                 loss = self.results.loss_of(trial, trial.finished_rung)
                 self._judge(VerdictKind.PROMOTED, trial, trial.finished_rung, loss)
                 trial.target_rung, trial.longer = decision.rung, 0
+                trial.seconds = trial.seconds if self.settings.resume else 0.0
                 self._enter(trial, TrialState.WAITING)
                 actions.append(self._new_attempt(trial, time))
             elif isinstance(decision, StartTrial):

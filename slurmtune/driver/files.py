@@ -62,6 +62,11 @@ class DirectoryFiles:
             self._layout.status, sealed.seal({**overview, "driver": driver}), self._mode
         )
 
+    def publish_lineage(self, heirs: Sequence[Mapping[str, Any]]) -> None:
+        """Publish where the trials come from that go on from others, one line each."""
+        lines = "".join(json.dumps(heir, allow_nan=False) + "\n" for heir in heirs)
+        fs.publish_file(self._layout.lineage, lines.encode("ascii"))
+
     def announce_end(self, *, finished: bool) -> None:
         """Tell slots that no more work comes, or take that back."""
         if finished:

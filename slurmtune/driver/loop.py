@@ -39,6 +39,7 @@ from slurmtune.core.events import (
     StudyOpened,
 )
 from slurmtune.core.fleet import slot_key
+from slurmtune.core.lineage import heir_record
 from slurmtune.core.overview import Surroundings, overview
 from slurmtune.core.ports import Sampler
 from slurmtune.core.study import Study
@@ -95,6 +96,8 @@ class Driver:
     _last_tick: float | None = None
     _held: list[str] = field(default_factory=list)
     """Attempts whose program was waiting for more when they ended, oldest first."""
+    _heirs: int = 0
+    """How many trials that go on from others were published."""
     _told_drop: bool = False
     """Whether the user knows that checkpoints cannot be removed."""
 
@@ -366,6 +369,14 @@ class Driver:
         data = overview(self.study, self.surroundings(now))
         self.files.publish_overview(data)
         self.observer.looked(data)
+        if self.study.scheduler.copies:
+            self._publish_lineage()
+
+    def _publish_lineage(self) -> None:
+        heirs = [trial.number for trial in self.study.trials if trial.source is not None]
+        if len(heirs) > self._heirs:
+            self.files.publish_lineage([heir_record(self.study, heir) for heir in heirs])
+            self._heirs = len(heirs)
 
     def surroundings(self, now: float) -> Surroundings:
         """Return what the study does not know: slots, reasons, times."""

@@ -48,6 +48,10 @@ class StudyFiles(Protocol):
         """Publish the overview for ``status``."""
         ...
 
+    def publish_lineage(self, heirs: Sequence[Mapping[str, Any]]) -> None:
+        """Publish where the trials come from that go on from others, for people."""
+        ...
+
     def announce_end(self, *, finished: bool) -> None:
         """Tell slots that no more work comes, or take that back."""
         ...
@@ -102,6 +106,9 @@ class NoFiles:
         return ""
 
     def publish_overview(self, overview: Mapping[str, Any]) -> None:
+        """Publish nothing."""
+
+    def publish_lineage(self, heirs: Sequence[Mapping[str, Any]]) -> None:
         """Publish nothing."""
 
     def announce_end(self, *, finished: bool) -> None:

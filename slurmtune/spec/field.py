@@ -128,6 +128,12 @@ def _not_negative(value: Any) -> Any:
     return value
 
 
+def _at_least_one(value: Any) -> Any:
+    if value < 1:
+        raise fault("M8", f"{KEY} must be at least 1, not {quoted(value)}")
+    return value
+
+
 def _at_least_two(value: Any) -> Any:
     if value < 2:
         raise fault("M8", f"{KEY} must be at least 2, not {quoted(value)}")
@@ -485,6 +491,12 @@ Factor = Annotated[
 ]
 Number = Annotated[float, BeforeValidator(_number)]
 PositiveNumber = Annotated[float, BeforeValidator(_above_zero), BeforeValidator(_number)]
+NumberFromOne = Annotated[
+    float,
+    BeforeValidator(_at_least_one),
+    BeforeValidator(_number),
+    Field(json_schema_extra={"minimum": 1}),
+]
 ResourceAmount = Annotated[
     int | float,
     BeforeValidator(_above_zero),

@@ -166,6 +166,7 @@ def prepare(
             longest_tick_seconds=0.5 if local else 5.0,
             wall_seconds=spec.stop.wall_time,
             expected_units=expected_units(build_plan(spec, trials)),
+            ahead=spec.slurm.ahead,
         ),
         make_token=lambda number: make_token(
             str(identity["study_id"]), opened.journal.epoch, number

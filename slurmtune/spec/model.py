@@ -314,8 +314,9 @@ class SlurmTable(RequestTable):
     """A slot serves further attempts while its time lasts."""
     linger: f.Seconds = 60.0
     """How long an idle slot waits for more work, in seconds."""
-    ahead: f.PositiveNumber = 1.0
-    """Slots queued or running for each of `search.parallel`."""
+    ahead: f.NumberFromOne = 1.0
+    """Slots queued or running for each of `search.parallel`; above 1, configs are chosen when a
+    slot is free rather than when it is queued."""
     requeue: f.Boolean = True
     """Slurm may put a slot back into the queue."""
     signal: f.SignalText = "USR1@120"

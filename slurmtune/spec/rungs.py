@@ -153,7 +153,7 @@ def brackets_of(spec: Spec) -> tuple[BracketPlan, ...]:
 def dehb_size(rungs: int, bracket: int, eta: int) -> int:
     """Return how many individuals begin a bracket of DEHB: 81 27 9 6 5 for five rungs and 3."""
     halvings = rungs - 1 - bracket
-    return rungs // (halvings + 1) * eta**halvings
+    return rungs // (halvings + 1) * int(eta**halvings)
 
 
 def trial_limit(spec: Spec) -> int | None:

@@ -164,7 +164,9 @@ def _trials(check: Checker) -> Iterator[Problem]:
     if spec.search.scheduler == "sha":
         needed = spec.fidelity.eta ** (rungs - 1)
         trials = spec.search.trials or DEFAULT_TRIALS
-        if trials - hedged(trials, spec.fidelity.hedge) < needed and (spec.search.sampler != "grid" or spec.search.trials):
+        if trials - hedged(trials, spec.fidelity.hedge) < needed and (
+            spec.search.sampler != "grid" or spec.search.trials
+        ):
             message = f"{trials} trials are too few for {rungs} rungs: none would reach the last"
             fix = f"at least {needed} are needed, or a larger min"
             yield check.tree.problem("M13", message, path, fix=fix)

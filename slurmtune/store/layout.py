@@ -36,6 +36,8 @@ class StudyLayout:
         """Identity of the study: id, hash of the spec, version of the format."""
         self.status = os.path.join(root, "status.json")
         """Overview, replaced by the driver every few seconds."""
+        self.lineage = os.path.join(root, "lineage.jsonl")
+        """Where the trials come from that go on from others: for people, one line each."""
         self.report = os.path.join(root, "report.html")
         self.driver_log = os.path.join(root, "driver.log")
         self.journal = os.path.join(root, "journal")

@@ -164,7 +164,14 @@ class BackendContract:
         return Watch(rig)
 
     def offer(
-        self, rig: Rig, trial: int, *, units: int = 2, priority: int = 1, resource_class: str = ""
+        self,
+        rig: Rig,
+        trial: int,
+        *,
+        units: int = 2,
+        priority: int = 1,
+        resource_class: str = "",
+        holder: str = "",
     ) -> Offer:
         """Publish an offer of ``units`` resource units and read it from now on."""
         offer = Offer(
@@ -178,6 +185,7 @@ class BackendContract:
             seed=trial,
             priority=priority,
             resource_class=resource_class or CLASSES[0],
+            holder=holder,
         )
         rig.exchange.publish(offer)
         rig.exchange.watch(offer.attempt, offered=True)
@@ -485,6 +493,28 @@ class BackendContract:
         rig.exchange.publish(offer)
 
         assert rig.exchange.withdraw(offer.attempt)
+
+    def test_dropping_checkpoints_that_are_gone_is_no_error(self, rig: Rig, watch: Watch) -> None:
+        """Of a trial that saved nothing, of one that never began, and once more."""
+        offer = self.offer(rig, 0)
+        self.submit(rig)
+        watch.run_until(lambda: watch.has_ended(offer.attempt))
+
+        for trial in (0, 0, 1):
+            rig.exchange.drop_checkpoints(trial, [f"7.{attempt_id(trial, 3, 1)}"])
+
+        assert watch.outcomes(offer.attempt) == [Outcome.SUCCEEDED]
+
+    def test_an_offer_that_names_a_slot_that_is_gone_is_served_by_others(
+        self, rig: Rig, watch: Watch
+    ) -> None:
+        """Its holder may be dead: it is left to it for seconds only."""
+        offer = self.offer(rig, 0, holder="omega.0.0")
+        self.submit(rig)
+
+        watch.run_until(lambda: watch.has_ended(offer.attempt))
+
+        assert watch.outcomes(offer.attempt) == [Outcome.SUCCEEDED]
 
     def test_a_forgotten_attempt_is_read_no_more(self, rig: Rig, watch: Watch) -> None:
         """Its records stay unread, those of others are read."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from slurmtune.core.trial import TrialState
 from slurmtune.testing.live_study import LiveStudy
@@ -40,7 +42,7 @@ class SchedulerStudy:
     """Lines of ``[search]`` and of what lies below it."""
     fidelity: str = _LADDER
     top: int = 2
-    """Number of the last rung."""
+    """Rung that some trial reaches: the last one; in a race the one of the first test."""
 
     @property
     def spec(self) -> str:
@@ -69,7 +71,6 @@ STUDIES: Mapping[str, SchedulerStudy] = {
     "irace": SchedulerStudy(
         search='scheduler = "irace"\nirace = { budget = 60, first_test = 3 }\n',
         fidelity='[fidelity]\nresource = "fold"\nmax = 5\n',
-        top=4,
     ),
     "dehb": SchedulerStudy(search='scheduler = "dehb"\ntrials = 14\n'),
     "bohb": SchedulerStudy(search='scheduler = "bohb"\n'),
@@ -95,5 +96,8 @@ def check_done(live: LiveStudy, name: str) -> None:
     assert STUDIES[name].top in study.results.rungs, sorted(study.results.rungs)
     assert study.failed_trials == 0, [a.cause for a in study.recent_failures]
     assert study.results.best_loss is not None
+    heirs = [f"t{trial.number:05d}" for trial in study.trials if trial.source is not None]
+    lines = Path(live.layout.lineage).read_text().splitlines() if heirs else []
+    assert [json.loads(line)["trial"] for line in lines] == heirs
     replayed = live.call("replay", "--check", "live")
     assert replayed.code == 0, replayed.text

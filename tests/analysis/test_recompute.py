@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from slurmtune.analysis.recompute import Check, raw_results, recompute
+from slurmtune.errors import CorruptJournalError
 from slurmtune.store import frame
 from slurmtune.store.layout import StudyLayout
 from slurmtune.testing.study_rig import StudyRig
@@ -270,3 +271,22 @@ def test_a_study_that_an_older_version_began_goes_on_with_verdicts(ran: Ran) -> 
 
 def test_an_empty_journal_agrees(ran: Ran) -> None:
     assert ran.check([]).difference is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("attempt", "t00099.r0.a1"), ("attempt", "../x"), ("attempt", 7), ("seq", "one")],
+)
+def test_a_result_that_cannot_be_is_found(ran: Ran, key: str, value: object) -> None:
+    number = ran.first(is_report)
+    ran.records[number]["e"][key] = value
+
+    found = ran.check().difference
+
+    assert found is not None
+    assert found.record == number
+
+
+def test_a_record_without_an_event_is_damage(ran: Ran) -> None:
+    with pytest.raises(CorruptJournalError, match="record 0 of the journal holds no event"):
+        ran.check([{"a": []}])

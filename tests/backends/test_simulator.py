@@ -190,8 +190,8 @@ def bench(**model: Any) -> Bench:
     return Bench(ClusterModel(**{"slots": 2, "linger_seconds": 1000.0, **model}))
 
 
-def accident_at(cluster_bench: Bench, seconds: float, accident: Callable[[], None]) -> None:
-    cluster_bench.clock.call_in(seconds, accident)
+def accident_at(cluster_bench: Bench, seconds: float, accident: Callable[[], object]) -> None:
+    cluster_bench.clock.call_in(seconds, lambda: accident() and None)
 
 
 # Time
@@ -961,3 +961,351 @@ def test_a_new_driver_reads_every_event_again(world: Bench) -> None:
 
     timeless = [replace(event, time=0.0) for event in world.events]
     assert list(again) == sorted(timeless, key=lambda event: event.attempt)
+
+
+# Going on in place
+
+
+def in_place(**model: Any) -> Bench:
+    return bench(
+        **{"slots": 1, "continue_in_place": True, "linger_seconds": 60.0, "load_seconds": 20.0}
+        | model
+    )
+
+
+def next_rung(world: Bench, *, trial: int = 0, **changes: Any) -> Offer:
+    """Offer the second rung of a trial that has finished its first one."""
+    return world.offer(
+        trial,
+        **{
+            "attempt": attempt_id(trial, 1, 1),
+            "rung": 1,
+            "start": 3,
+            "units": 5,
+            "checkpoint": f"3.{attempt_id(trial, 0, 1)}",
+            "holder": "alpha.0.0",
+            **changes,
+        },
+    )
+
+
+def settle(world: Bench, *attempts: str) -> None:
+    world.cluster.announce_settled(attempts or ("t00000.r0.a1",))
+
+
+def starts(world: Bench) -> dict[str, float]:
+    """When each attempt claimed its slot, in the order of claiming."""
+    return {
+        span.attempt: span.begin
+        for span in sorted(world.cluster.attempt_spans(), key=lambda span: span.begin)
+    }
+
+
+def test_each_attempt_pays_for_loading() -> None:
+    world = bench(load_seconds=20.0, slots=1)
+    world.submit()
+    world.offer()
+    world.run(until=100.0)
+
+    assert world.one(AttemptEnded).seconds == 20.0 + 30.0
+
+
+def test_a_program_that_may_stay_says_so_at_its_end() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    world.run(until=55.0)
+
+    end = world.one(AttemptEnded)
+    assert (end.holding, end.outcome, end.seconds) == (True, Outcome.SUCCEEDED, 50.0)
+
+
+@pytest.mark.parametrize("model", [{"continue_in_place": False}, {"linger_seconds": 0.0}])
+def test_a_program_that_may_not_stay_ends(model: dict[str, Any]) -> None:
+    world = in_place(**model)
+    world.submit()
+    world.offer()
+    world.run(until=100.0)
+
+    assert not world.one(AttemptEnded).holding
+
+
+def test_a_program_without_an_end_does_not_stay() -> None:
+    world = in_place()
+    world.submit()
+    world.offer(units=None)
+    world.run(until=100.0)
+
+    assert not world.one(AttemptEnded).holding
+
+
+def test_a_program_that_was_asked_to_stop_does_not_stay() -> None:
+    world = in_place()
+    world.submit()
+    offer = world.offer(units=1)
+    accident_at(world, 25.0, lambda: world.cluster.exchange.request_stop(offer.attempt))
+    world.run(until=100.0)
+
+    assert not world.one(AttemptEnded).holding
+
+
+def test_a_program_does_not_stay_shortly_before_its_limit() -> None:
+    world = in_place()
+    world.submit(limit=100)
+    world.offer(units=6)
+    world.run(until=200.0)
+
+    assert not world.one(AttemptEnded).holding
+
+
+def test_a_held_program_goes_on_without_loading() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    accident_at(world, 60.0, lambda: next_rung(world))
+    world.run(until=200.0)
+
+    first, second = world.all(AttemptEnded)
+    begun = world.all(AttemptStarted)[1]
+    assert (begun.attempt, begun.slot, begun.start) == ("t00000.r1.a1", "alpha.0.0", 3)
+    assert starts(world)["t00000.r1.a1"] == 60.0
+    assert (first.seconds, second.seconds) == (50.0, 20.0)
+
+
+def test_it_goes_on_rung_after_rung() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    accident_at(world, 55.0, lambda: next_rung(world))
+    accident_at(
+        world,
+        90.0,
+        lambda: next_rung(
+            world, attempt="t00000.r2.a1", rung=2, start=5, units=9, checkpoint="5.t00000.r1.a1"
+        ),
+    )
+    world.run(until=300.0)
+
+    assert [end.seconds for end in world.all(AttemptEnded)] == [50.0, 20.0, 40.0]
+    assert {claim.slot for claim in world.claims} == {"alpha.0.0"}
+
+
+def test_its_own_trial_comes_before_better_offers() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    accident_at(world, 55.0, lambda: world.offer(7, priority=0))
+    accident_at(world, 60.0, lambda: next_rung(world, priority=9))
+    world.run(until=62.0)
+
+    assert list(starts(world)) == ["t00000.r0.a1", "t00000.r1.a1"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": 0, "checkpoint": None},
+        {"start": 2, "checkpoint": "2.t00000.r0.a1"},
+        {"start": 3, "checkpoint": None},
+    ],
+)
+def test_an_offer_that_starts_from_something_else_needs_a_new_program(
+    changes: dict[str, Any],
+) -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    accident_at(world, 55.0, lambda: next_rung(world, **changes))
+    accident_at(world, 60.0, lambda: settle(world))
+    world.run(until=300.0)
+
+    assert starts(world)["t00000.r1.a1"] == 60.0
+    assert world.all(AttemptEnded)[1].seconds > 20.0 + 10.0
+
+
+def test_a_held_program_makes_no_room_until_the_driver_has_spoken() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    world.offer(1, priority=9)
+    world.run(until=100.0)
+
+    assert list(starts(world)) == ["t00000.r0.a1"]
+
+
+def test_a_held_program_makes_room_when_its_end_is_settled() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    world.offer(1, priority=9)
+    accident_at(world, 57.0, lambda: settle(world))
+    world.run(until=200.0)
+
+    assert starts(world)["t00001.r0.a1"] == 57.0
+    assert world.all(AttemptEnded)[1].seconds == 50.0
+
+
+def test_a_held_program_that_is_settled_makes_room_for_a_later_offer() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    accident_at(world, 57.0, lambda: settle(world))
+    accident_at(world, 80.0, lambda: world.offer(1))
+    world.run(until=200.0)
+
+    assert starts(world)["t00001.r0.a1"] == 80.0
+
+
+def test_a_held_program_whose_own_offer_comes_late_goes_on() -> None:
+    """The end was settled without one, but a place in the rung above became free."""
+    world = in_place()
+    world.submit()
+    world.offer()
+    accident_at(world, 57.0, lambda: settle(world))
+    accident_at(world, 90.0, lambda: next_rung(world))
+    world.run(until=200.0)
+
+    assert world.all(AttemptEnded)[1].seconds == 20.0
+
+
+def test_a_driver_that_is_away_costs_the_linger_time() -> None:
+    """After it the slot takes what else is on offer."""
+    world = in_place()
+    world.submit()
+    world.offer()
+    world.offer(1, priority=9)
+    world.run(until=300.0)
+
+    assert starts(world)["t00001.r0.a1"] == 50.0 + 60.0
+    assert [end.outcome for end in world.all(AttemptEnded)] == [Outcome.SUCCEEDED] * 2
+
+
+def test_a_driver_that_is_away_costs_the_linger_time_and_then_the_slot_leaves() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    world.run(until=300.0)
+
+    (span,) = world.cluster.slot_spans()
+    assert span.end == 50.0 + 60.0
+    assert world.last().outcome is Outcome.SUCCEEDED
+
+
+def test_a_held_program_leaves_when_the_study_is_finished() -> None:
+    world = in_place()
+    world.submit()
+    world.offer()
+    accident_at(world, 55.0, lambda: world.cluster.announce_end(finished=True))
+    world.run(until=60.0)
+
+    (span,) = world.cluster.slot_spans()
+    assert span.end == 55.0
+
+
+def test_a_slot_for_one_trial_leaves_when_the_trial_does_not_go_on() -> None:
+    world = in_place(reuse=False)
+    world.submit()
+    world.offer()
+    world.offer(1, priority=9)
+    accident_at(world, 57.0, lambda: settle(world))
+    world.run(until=200.0)
+
+    (span,) = world.cluster.slot_spans()
+    assert span.end == 57.0
+
+
+def test_a_slot_for_one_trial_stays_while_the_trial_goes_on() -> None:
+    world = in_place(reuse=False)
+    world.submit()
+    world.offer()
+    accident_at(world, 57.0, lambda: next_rung(world))
+    world.run(until=100.0)
+
+    assert len(world.all(AttemptEnded)) == 2
+    assert len(world.cluster.slot_spans()) == 1
+
+
+def test_another_slot_leaves_an_offer_to_its_holder() -> None:
+    world = in_place(slots=2, linger_seconds=500.0, visibility_delay_seconds=2.0)
+    world.submit(size=2)
+    world.offer(0)
+    accident_at(world, 60.0, lambda: next_rung(world, priority=0))
+    world.run(until=70.0)
+
+    assert len({span.slot for span in world.cluster.slot_spans()}) == 2
+    assert [claim.slot for claim in world.claims] == ["alpha.0.0", "alpha.0.0"]
+
+
+def test_another_slot_takes_an_offer_when_its_holder_does_not() -> None:
+    """It has seen the offer for five seconds."""
+    world = in_place()
+    world.submit()
+    accident_at(world, 10.0, lambda: next_rung(world, holder="omega.0.0", checkpoint=None))
+    world.run(until=100.0)
+
+    assert starts(world) == {"t00000.r1.a1": 15.0}
+
+
+def test_a_slot_that_starts_later_sees_an_offer_later() -> None:
+    world = in_place(queue_wait=Constant(12.0))
+    next_rung(world, holder="omega.0.0", checkpoint=None)
+    world.submit()
+    world.run(until=100.0)
+
+    assert starts(world) == {"t00000.r1.a1": 17.0}
+
+
+def test_an_offer_for_others_does_not_hold_up_the_rest() -> None:
+    world = in_place()
+    next_rung(world, holder="omega.0.0", priority=0)
+    world.offer(1, priority=9)
+    world.submit()
+    world.run(until=2.0)
+
+    assert list(starts(world)) == ["t00001.r0.a1"]
+
+
+def test_a_slot_lingers_no_longer_for_offers_of_others() -> None:
+    world = in_place(linger_seconds=3.0)
+    next_rung(world, holder="omega.0.0")
+    world.submit()
+    world.run(until=50.0)
+
+    (span,) = world.cluster.slot_spans()
+    assert span.end == 3.0
+    assert starts(world) == {}
+
+
+def test_a_held_program_is_gone_when_its_slot_is_preempted() -> None:
+    world = in_place(requeue=False)
+    world.submit()
+    world.offer()
+    accident_at(world, 55.0, lambda: world.cluster.preempt("alpha", 0))
+    accident_at(world, 60.0, lambda: next_rung(world))
+    world.run(until=100.0)
+
+    assert world.last().outcome is Outcome.PREEMPTED
+    assert [end.outcome for end in world.all(AttemptEnded)] == [Outcome.SUCCEEDED]
+    assert len(starts(world)) == 1
+
+
+def test_dropped_checkpoints_are_gone() -> None:
+    world = bench()
+    world.submit()
+    world.offer()
+    world.run(until=50.0)
+
+    world.cluster.exchange.drop_checkpoints(0, ["3.t00000.r0.a1", "9.t00000.r0.a1"])
+
+    assert world.cluster.folder.checkpoints(0) == ()
+    assert world.cluster.folder.checkpoint("3.t00000.r0.a1") is None
+
+
+def test_a_trial_can_start_from_what_another_one_saved() -> None:
+    world = bench()
+    world.submit()
+    world.offer()
+    world.offer(1, start=3, units=5, checkpoint="3.t00000.r0.a1", priority=9)
+    world.run(until=100.0)
+
+    assert [start.start for start in world.all(AttemptStarted)] == [0, 3]

@@ -121,6 +121,110 @@ def test_errors_as_json_have_places(run: Any, folder: Path) -> None:
     assert problem["line"] == 7
 
 
+BRACKETS = """\
+  bracket  trials@epochs            configs  evaluations  from scratch  resumed
+        0  81@1 27@3 9@9 3@27 1@81       81          121           405      297
+        1  34@3 11@9 3@27 1@81           34           49           363      276
+        2  15@9 5@27 1@81                15           21           351      279
+        3  8@27 2@81                      8           10           378      324
+        4  5@81                           5            5           405      405
+    total                               143          206          1902     1581
+"""
+
+
+def test_brackets_of_hyperband_are_shown_with_their_costs(run: Any, folder: Path) -> None:
+    """Li et al. 2018, for R = 81 and eta = 3."""
+    given = ["-s", "search.scheduler=hyperband", "-s", "fidelity.max=81"]
+
+    out = run("check", "--offline", *given, "-s", "search.trials=143", cwd=folder).out
+
+    assert BRACKETS in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_brackets_as_json(run: Any, folder: Path) -> None:
+    given = ["-s", "search.scheduler=hyperband", "-s", "search.trials=5"]
+
+    data = json.loads(run("check", "--offline", "--json", *given, cwd=folder).out)
+
+    assert data["brackets"] == [
+        {
+            "bracket": 0,
+            "times": 1,
+            "rungs": [
+                {"rung": 0, "resource": 1, "trials": 3},
+                {"rung": 1, "resource": 3, "trials": 1},
+            ],
+            "configs": 3,
+            "evaluations": 4,
+            "cost_from_scratch": 6,
+            "cost_resumed": 5,
+        },
+        {
+            "bracket": 1,
+            "times": 1,
+            "rungs": [{"rung": 1, "resource": 3, "trials": 2}],
+            "configs": 2,
+            "evaluations": 2,
+            "cost_from_scratch": 6,
+            "cost_resumed": 6,
+        },
+    ]
+
+
+def test_a_control_group_is_shown_apart(run: Any, folder: Path) -> None:
+    given = ["-s", "fidelity.hedge=0.1", "-s", "search.trials=20"]
+
+    out = run("check", "--offline", *given, cwd=folder).out
+
+    assert re.search(r"^    hedge  2@1 2@3 +2 +4 +8 +6$", out, re.MULTILINE)
+
+
+def test_generations_of_a_population(run: Any, folder: Path) -> None:
+    given = ["-s", "search.scheduler=pbt", "-s", "search.trials=10", "-s", "fidelity.max=20"]
+
+    out = run("check", "--offline", *given, cwd=folder).out
+
+    assert "a population of 10, 20 generations, 2 at a time" in out
+    assert "200 evaluations: 200 epochs; after each generation 2 of 10 give way" in out
+    assert re.search(r"^    \.\.\.$", out, re.MULTILINE)
+
+
+def test_iterations_of_a_race(run: Any, folder: Path) -> None:
+    given = ["-s", "search.scheduler=irace", "-s", "fidelity.resource=fold"]
+
+    out = run(
+        "check", "--offline", *given, "-s", "fidelity.max=10", "-s", "search.trials=20", cwd=folder
+    ).out
+
+    assert "200 evaluations of at most 20 trials" in out
+    assert re.search(r"iteration +evaluations +configs\n +1 +100 +16\n +2 +100 +14", out)
+
+
+@pytest.mark.parametrize("scheduler", ["pasha", "median", "dehb", "bohb", "async_hyperband"])
+def test_every_scheduler_has_a_plan(run: Any, folder: Path, scheduler: str) -> None:
+    ended = run("check", "--offline", "-s", f"search.scheduler={scheduler}", cwd=folder)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert "\nPlan  " in ended.out
+
+
+def test_a_last_rung_that_nobody_reaches_is_a_warning(run: Any, folder: Path) -> None:
+    out = run("check", "--offline", "-s", "search.trials=2", cwd=folder).out
+
+    assert "so few trials promote none to the last rung: 3 would be enough" in out
+
+
+def test_a_scheduler_of_the_users_own_is_made(run: Any, folder: Path) -> None:
+    (folder / "mine.py").write_text("class Mine:\n    pass\n")
+
+    ended = run("check", "--offline", "-s", "search.scheduler=mine.py:Mine", cwd=folder)
+
+    assert ended.code == 2
+    assert "error: Mine cannot be made: TypeError: Mine() takes no arguments" in ended.err
+    assert "Traceback" not in ended.err
+
+
 def test_json_has_the_plan(run: Any, folder: Path) -> None:
     data = json.loads(run("check", "--offline", "--json", cwd=folder).out)
 

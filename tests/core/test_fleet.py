@@ -83,6 +83,23 @@ def test_classes_share_the_limit():
     assert fleet.shortfall({"c0": Demand(0, 3), "c1": Demand(4, 0)}, 5, reuse=True) == {"c1": 2}
 
 
+def test_slots_are_queued_ahead_of_what_is_on_offer():
+    fleet = fleet_of(3)
+
+    assert fleet.shortfall({"c0": Demand(1, 2)}, 4, reuse=True, ahead={"c0": 8}) == {"c0": 5}
+
+
+def test_slots_ahead_are_no_fewer_than_those_that_work_needs():
+    assert Fleet().shortfall({"c0": Demand(4, 0)}, 4, reuse=True, ahead={"c0": 2}) == {"c0": 4}
+
+
+def test_slots_of_other_classes_that_have_work_count_as_queued_ahead():
+    fleet = fleet_of(3)
+
+    demand = {"c0": Demand(0, 2), "c1": Demand(1, 0)}
+    assert fleet.shortfall(demand, 4, reuse=True, ahead={"c1": 8}) == {"c1": 6}
+
+
 def test_a_token_is_used_once():
     fleet = fleet_of(1)
     with pytest.raises(TransitionError, match="intended before"):

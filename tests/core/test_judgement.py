@@ -473,3 +473,13 @@ def test_a_trial_whose_checkpoint_was_removed_begins_again_when_limits_are_raise
 
     offer = rig.offer("t00000.r1.a1")
     assert (offer.start, offer.checkpoint) == (0, None)
+
+
+def test_the_time_of_attempts_that_were_cut_short_counts_for_a_rung() -> None:
+    rig = Rig(Scripted(StartTrial(), Promote(trial=0, rung=1)))
+    rig.start("t00000.r0.a1")
+    rig.end("t00000.r0.a1", Outcome.PREEMPTED)
+    rig.run("t00000.r0.a2", 0.5)
+    rig.run("t00000.r1.a1", 0.4)
+
+    assert rig.study.trials[0].seconds == 180

@@ -1,56 +1,76 @@
-"""Lines of ancestors, and what each step changed."""
+"""The configs that a training went through."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-from slurmtune.core.events import Config
-from slurmtune.core.lineage import Change, Step, lineage
-from slurmtune.core.ports import Asked
-
-CONFIGS: list[Config] = [
-    {"lr": 0.1, "optimizer": "sgd", "momentum": 0.9},
-    {"lr": 0.5, "optimizer": "adam"},
-    {"lr": 0.12, "optimizer": "sgd", "momentum": 0.9},
-    {"lr": 0.12, "optimizer": "adam"},
-]
-ASKED = [Asked(), Asked(), Asked(rung=1, parents=(0,)), Asked(rung=2, parents=(2, 1))]
-SOURCES = [None, None, 0, None]
+from slurmtune.core.lineage import Change, changes, heir_record, lineage
+from slurmtune.core.study import Study
+from slurmtune.schedulers.pbt import Pbt
+from slurmtune.testing.study_rig import StudyRig
 
 
-def test_a_line_goes_from_the_oldest_to_the_trial() -> None:
-    assert lineage(3, CONFIGS, ASKED, SOURCES) == (
-        Step(trial=0, parent=None, rung=0, continues=False, changes=()),
-        Step(
-            trial=2,
-            parent=0,
-            rung=1,
-            continues=True,
-            changes=(Change(name="lr", old=0.1, new=0.12),),
-        ),
-        Step(
-            trial=3,
-            parent=2,
-            rung=2,
-            continues=False,
-            changes=(
-                Change(name="optimizer", old="sgd", new="adam"),
-                Change(name="momentum", old=0.9, new=None),
-            ),
-        ),
+@pytest.fixture(scope="module")
+def study() -> Study:
+    """Of population-based training; with several heirs of heirs."""
+    rig = StudyRig(
+        trials=60,
+        slots=6,
+        scheduler=lambda: Pbt((1, 2, 3, 4, 5), 6, quantile=0.34, min_ready=1.0, seed=0),
+    )
+    assert rig.run() == "done"
+    return rig.study
+
+
+def test_a_trial_that_began_with_nothing_is_its_own_lineage(study: Study) -> None:
+    (stage,) = lineage(study, 0)
+
+    assert (stage.trial, stage.start, stage.changes) == (0, 0, ())
+
+
+def test_each_stage_begins_where_its_donor_was_left(study: Study) -> None:
+    for trial in study.trials:
+        stages = lineage(study, trial.number)
+        assert stages[0].start == 0
+        assert stages[-1].trial == trial.number
+        for donor, heir in pairwise(stages):
+            assert study.trials[heir.trial].source == donor.trial
+            assert donor.end == heir.start
+            assert heir.changes == changes(donor.config, heir.config)
+
+
+def test_an_heir_of_an_heir_has_three_stages(study: Study) -> None:
+    assert max(len(lineage(study, trial.number)) for trial in study.trials) >= 3
+
+
+def test_the_start_is_what_the_first_attempt_started_from(study: Study) -> None:
+    heirs = [trial for trial in study.trials if trial.source is not None and trial.attempts]
+
+    assert heirs
+    assert all(lineage(study, t.number)[-1].start == t.attempts[0].start for t in heirs)
+
+
+def test_changes_are_those_values_that_differ() -> None:
+    assert changes({"lr": 0.1, "a": 1, "old": 2}, {"lr": 0.12, "a": 1, "new": 3}) == (
+        Change(name="lr", old=0.1, new=0.12),
+        Change(name="new", old=None, new=3),
+        Change(name="old", old=2, new=None),
     )
 
 
-def test_a_trial_without_parents_is_a_line_of_its_own() -> None:
-    assert [step.trial for step in lineage(1, CONFIGS, ASKED, SOURCES)] == [1]
+def test_the_record_of_an_heir_names_parent_step_and_what_changed(study: Study) -> None:
+    heir = next(trial for trial in study.trials if trial.source is not None)
+    assert heir.source is not None
+    parent = study.trials[heir.source]
+    record = heir_record(study, heir.number)
 
-
-@pytest.mark.parametrize("trial", [-1, 4])
-def test_an_unknown_trial_has_no_line(trial: int) -> None:
-    with pytest.raises(ValueError, match="does not exist"):
-        lineage(trial, CONFIGS, ASKED, SOURCES)
-
-
-def test_a_parent_comes_before_its_child() -> None:
-    with pytest.raises(ValueError, match="cannot be varied from trial 0"):
-        lineage(0, CONFIGS[:1], [Asked(parents=(0,))], [None])
+    assert record["trial"] == f"t{heir.number:05d}"
+    assert record["parent"] == f"t{parent.number:05d}"
+    assert (record["checkpoint"], record["resource"]) == parent.rung_checkpoints[record["rung"]]
+    assert record["config"] == heir.config
+    assert all(
+        [parent.config.get(name), heir.config.get(name)] == values
+        for name, values in record["changed"].items()
+    )

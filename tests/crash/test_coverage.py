@@ -209,6 +209,8 @@ def test_a_real_launch_does_nothing_that_is_never_disturbed(tmp_path: Path) -> N
         f"{verb} {masked(os.path.normpath('runs/' + path))}" for verb, path in calls(trace, root)
     }
     real = {name.replace("runs/live", "runs/crash") for name in real}
+    # What the two kinds of programs call the file that they save.
+    real = {re.sub(r"/epoch$", "/state", name) for name in real}
     real = {name for name in real if name.split()[0] in CHANGING}
     disturbed = {operation.name for found in runs() for operation in found}
     assert len(real) > 40

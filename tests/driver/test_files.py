@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,36 @@ def test_after_the_release_nobody_drives(layout: StudyLayout, files: DirectoryFi
     assert unseal(Path(layout.status).read_bytes())["driver"]["alive"] is False
 
 
+# ------------------------------------------------------------------ ends that were answered
+
+
+def test_settled_ends_are_announced(layout: StudyLayout, files: DirectoryFiles) -> None:
+    files.announce_settled(["t00001.r0.a1", "t00002.r0.a1"])
+
+    assert json.loads(Path(layout.settled).read_bytes()) == {
+        "format": 1,
+        "attempts": ["t00001.r0.a1", "t00002.r0.a1"],
+    }
+
+
+def test_each_announcement_takes_the_place_of_the_one_before(
+    layout: StudyLayout, files: DirectoryFiles
+) -> None:
+    files.announce_settled(["t00001.r0.a1"])
+    files.announce_settled(["t00002.r0.a1"])
+
+    assert json.loads(Path(layout.settled).read_bytes())["attempts"] == ["t00002.r0.a1"]
+
+
+def test_of_many_settled_ends_the_newest_are_told(
+    layout: StudyLayout, files: DirectoryFiles
+) -> None:
+    files.announce_settled([f"t{number:05d}.r0.a1" for number in range(600)])
+
+    found = json.loads(Path(layout.settled).read_bytes())["attempts"]
+    assert (len(found), found[-1]) == (512, "t00599.r0.a1")
+
+
 # ------------------------------------------------------------------ lease, end, commands
 
 
@@ -188,3 +219,11 @@ def test_a_command_for_no_trial_never_means_the_whole_study(
     (command,) = files.commands()
     assert command.verb != "stop"
     assert "stop" in command.verb
+
+
+def test_the_lineage_is_one_line_for_each_heir(layout: StudyLayout, files: DirectoryFiles) -> None:
+    heirs = [{"trial": "t00004", "parent": "t00001"}, {"trial": "t00005", "parent": "t00001"}]
+    files.publish_lineage(heirs)
+
+    lines = Path(layout.lineage).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == heirs

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,7 +47,7 @@ def assert_all_good(live: LiveStudy, done: Done, trials: int) -> None:
 
 
 def test_there_are_examples_and_templates() -> None:
-    assert len(SPECS) >= 6
+    assert len(SPECS) >= 9
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: f"{path.parent.name}/{path.name}")
@@ -78,6 +81,66 @@ def test_the_shell_program_is_run_for_the_whole_grid(open_example: OpenExample) 
     assert_all_good(live, done, 10)
     best = live.overview()["best"]
     assert best["params"] == {"h": pytest.approx(1e-3), "scheme": "rk4"}
+
+
+@pytest.mark.slow
+def test_hyperband_runs_every_bracket(open_example: OpenExample) -> None:
+    live = open_example("hyperband")
+    done = live.run("--local=2")
+    assert_all_good(live, done, 17)
+    brackets = [trial.bracket for trial in live.study().trials]
+    assert [brackets.count(bracket) for bracket in range(3)] == [9, 5, 3]
+    assert live.overview()["best"]["resource"] == 9
+
+
+@pytest.mark.slow
+def test_heirs_go_on_where_their_donors_were(open_example: OpenExample) -> None:
+    live = open_example("pbt")
+    done = live.run("--local=2")
+    assert done.code == 0, done.text
+    heirs = [trial for trial in live.study().trials if trial.source is not None]
+    assert len(heirs) == 4
+    # Nobody gets so far alone, without the best of both values: what is left of 0.9 after 45 steps.
+    assert live.overview()["best"]["value"] > 1.1
+
+
+@pytest.mark.slow
+def test_a_scheduler_of_ones_own_decides(open_example: OpenExample) -> None:
+    live = open_example("own_scheduler")
+    done = live.run("--local=2")
+    assert_all_good(live, done, 12)
+    assert live.overview()["best"]["resource"] == 80
+    assert (Path(live.layout.root) / "scheduler.py").exists()
+    # Those who only look have the study's copy.
+    (live.folder / "within_reach.py").unlink()
+    assert live.call("trials", "--json").code == 0
+
+
+@pytest.mark.slow
+def test_a_scheduler_of_ones_own_may_not_change(open_example: OpenExample) -> None:
+    live = open_example("own_scheduler")
+    assert live.run("--local=2", "-s", "search.trials=1").code == 0
+    with (live.folder / "within_reach.py").open("a") as file:
+        file.write("# changed\n")
+    done = live.run("--local=2", "-s", "search.trials=1")
+    assert done.code == 2
+    assert "its spec may not change in\n  search.scheduler: 'within_reach.py (sha256" in done.text
+
+
+@pytest.mark.slow
+def test_the_tests_of_the_own_scheduler_pass(tmp_path: Path) -> None:
+    folder = tmp_path / "own_scheduler"
+    shutil.copytree(CHECKOUT / "examples" / "own_scheduler", folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_within_reach.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow

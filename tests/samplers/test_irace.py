@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slurmtune.core.events import Config
-from slurmtune.core.ports import Asked, HistoryView, Observation, Sampler
+from slurmtune.core.history import History
+from slurmtune.core.ports import Asked, HistoryView, Observation, Sampler, StartTrial
+from slurmtune.core.seeding import generator
 from slurmtune.samplers.irace import (
     IraceSampler,
     Shares,
@@ -22,6 +24,7 @@ from slurmtune.samplers.irace import (
     updated,
 )
 from slurmtune.samplers.random import RandomSampler
+from slurmtune.schedulers.irace import Irace, iterations
 from slurmtune.space.condition import Condition
 from slurmtune.space.domain import (
     Choice,
@@ -360,6 +363,60 @@ def test_soft_restart_evens_out_probabilities() -> None:
     }
 
     assert drawn == {"{'a': 'y'}", "{'a': 'z'}"}
+
+
+# ------------------------------------------------------------------ worth
+
+
+def raced(sampler: Sampler, scheduler: Irace, seed: int) -> float:
+    """Return how good the config is, without noise, that was raced longest and best."""
+    history, means = History(), dict[int, list[float]]()
+    noise = generator(seed, "noise").normal(size=(1000, 20))
+    while (decision := scheduler.decide(may_start=True)) is not None:
+        if isinstance(decision, StartTrial):
+            trial, rung = len(history.configs), 0
+            history.ask(Asked(bracket=decision.bracket, parents=decision.parents))
+            config = sampler.propose(trial, history, seed)
+            assert config is not None
+            history.add_config(config)
+            scheduler.started(trial, decision.bracket)
+        else:
+            trial, rung = decision.trial, decision.rung
+        loss = bowl(history.configs[trial]) + 0.3 * float(noise[trial, rung])
+        means.setdefault(trial, []).append(loss)
+        scheduler.finished(trial, rung, loss)
+    best = min(means, key=lambda trial: (-len(means[trial]), statistics.fmean(means[trial])))
+    return bowl(history.configs[best])
+
+
+def bowl(config: Config) -> float:
+    return (
+        (math.log10(float(config["lr"])) + 2.7) ** 2
+        + 4 * (float(config["momentum"]) - 0.9) ** 2
+        + 0.5 * (config["optimizer"] != "adam")
+    )
+
+
+@pytest.mark.slow
+def test_races_around_elites_beat_races_of_random_configs() -> None:
+    """With noise as large as what is to be found, on average over 12 seeds."""
+    space = space_of(
+        lr=LogUniform(1e-6, 1e-1),
+        momentum=Uniform(0, 1),
+        optimizer=Choice(("sgd", "adam", "lion", "adagrad")),
+    )
+    plain = RandomSampler(space)
+    ahead: list[float] = []
+    behind: list[float] = []
+    for seed in range(12):
+        for narrows, found in ((True, ahead), (False, behind)):
+            race = Irace(range(1, 21), dimension=3, budget=400, seed=seed)
+            sampler = IraceSampler(
+                space, plain, iterations=iterations(3), newcomers=race.newcomers
+            )
+            found.append(raced(sampler if narrows else plain, race, seed))
+
+    assert statistics.fmean(ahead) < 0.7 * statistics.fmean(behind)
 
 
 # ------------------------------------------------------------------ small functions

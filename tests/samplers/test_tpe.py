@@ -14,10 +14,12 @@ import pytest
 from scipy import stats
 
 from slurmtune.core.events import Config
-from slurmtune.core.ports import Asked, HistoryView, Observation, Sampler
+from slurmtune.core.history import History
+from slurmtune.core.ports import Asked, HistoryView, Observation, Sampler, StartTrial
 from slurmtune.samplers.qmc import QmcKind, QmcSampler
 from slurmtune.samplers.random import RandomSampler
 from slurmtune.samplers.tpe import Density, TpeSampler, axis_of, split
+from slurmtune.schedulers.hyperband import Hyperband
 from slurmtune.space.condition import Condition
 from slurmtune.space.domain import (
     Choice,
@@ -424,6 +426,57 @@ def test_beats_random_search_on_branin() -> None:
     ahead = [best_of(TpeSampler(space, plain), space, branin, 100, seed) for seed in range(20)]
 
     assert statistics.fmean(ahead) < statistics.fmean(behind)
+
+
+@pytest.mark.slow
+def test_with_hyperband_beats_random_search_with_hyperband() -> None:
+    """BOHB against Hyperband: two rounds of brackets, on average over 12 seeds."""
+    space = space_of(
+        lr=LogUniform(1e-5, 1e-1),
+        decay=LogUniform(1e-6, 1e-2),
+        momentum=Uniform(0, 1),
+        optimizer=Choice(("sgd", "adam", "lion", "adagrad")),
+    )
+
+    def loss(config: Config, resource: float) -> float:
+        return (
+            (math.log10(float(config["lr"])) + 2.7) ** 2
+            + 0.5 * (math.log10(float(config["decay"])) + 4) ** 2
+            + 4 * (float(config["momentum"]) - 0.9) ** 2
+            + 0.5 * (config["optimizer"] != "adam")
+            + 1 / resource
+        )
+
+    plain = RandomSampler(space)
+    behind = [hyperband_best(plain, loss, 98, seed) for seed in range(12)]
+    ahead = [hyperband_best(TpeSampler(space, plain), loss, 98, seed) for seed in range(12)]
+
+    assert statistics.fmean(ahead) < 0.85 * statistics.fmean(behind)
+
+
+def hyperband_best(
+    sampler: Sampler, loss: Callable[[Config, float], float], trials: int, seed: int
+) -> float:
+    """Return the least loss at the highest rung."""
+    levels = (1, 3, 9, 27)
+    scheduler, history = Hyperband(levels, 3), History()
+    while (decision := scheduler.decide(may_start=len(history.configs) < trials)) is not None:
+        rung = decision.rung
+        if isinstance(decision, StartTrial):
+            trial = len(history.configs)
+            history.ask(Asked(bracket=decision.bracket, rung=rung, resource=levels[rung]))
+            config = sampler.propose(trial, history, seed)
+            assert config is not None
+            history.add_config(config)
+            scheduler.started(trial, decision.bracket)
+        else:
+            trial = decision.trial
+        found = loss(history.configs[trial], levels[rung])
+        history.add_observation(
+            Observation(trial=trial, rung=rung, resource=levels[rung], loss=found)
+        )
+        scheduler.finished(trial, rung, found)
+    return min(seen.loss for seen in history.observations if seen.rung == 3 and seen.loss)
 
 
 @pytest.mark.slow

@@ -25,6 +25,9 @@ COMMANDS = (
     ("trials", "runs/live", "--all"),
     ("trials", "runs/live", "--json"),
     ("show", "runs/live", "0"),
+    ("explain", "runs/live", "0"),
+    ("replay", "runs/live"),
+    ("replay", "runs/live", "--check"),
     ("logs", "runs/live", "0"),
     ("stop", "runs/live", "--yes"),
     ("fsck", "runs/live"),
@@ -56,8 +59,8 @@ class Here:
         assert "Traceback" not in out + err
         assert "internal error" not in err, err
         assert code in {0, 1, 2, 3, 4, 5}, (code, err)
-        # What fsck finds is its output, not an error of its own.
-        told = out + err if words[0] == "fsck" else err
+        # What a check finds is its output, not an error of its own.
+        told = out + err if words[0] in {"fsck", "replay"} else err
         assert code == 0 or told.strip(), (words, code)
         assert not list(self.live.folder.glob("crash-*"))
         return code, out, err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -561,6 +562,89 @@ class TestEvents:
         write(layout, START)
         exchange.read(NOW)
         assert opened == [layout.events(ATTEMPT)]
+
+
+class TestHolding:
+    def test_an_end_may_leave_its_program_waiting(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
+        exchange.watch(ATTEMPT, offered=False)
+        write(layout, {**END, "n": 0, "exit_code": None, "holds": True})
+
+        [event] = read(exchange)
+        assert event.holding
+        assert event.exit_code is None
+
+    @pytest.mark.parametrize("holds", [False, 1, "yes", None])
+    def test_everything_else_is_no_waiting(
+        self, layout: StudyLayout, exchange: FileExchange, holds: object
+    ) -> None:
+        exchange.watch(ATTEMPT, offered=False)
+        write(layout, {**END, "n": 0, "holds": holds})
+
+        [event] = read(exchange)
+        assert not event.holding
+
+    def test_an_offer_tells_who_waits_for_it(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
+        exchange.publish(dataclasses.replace(an_offer(), holder="tok.3.0"))
+
+        [name] = fs.list_dir(layout.offers("c0"))
+        offer = json.loads(fs.read_file(os.path.join(layout.offers("c0"), name)))
+        assert offer["holder"] == "tok.3.0"
+
+
+class TestDroppingCheckpoints:
+    NAMES = ("1.t00007.r0.a1", "3.t00007.r1.a1")
+
+    @pytest.fixture
+    def folder(self, layout: StudyLayout) -> str:
+        """The checkpoints of a trial: the two, and one that stays."""
+        for name in (*self.NAMES, "9.t00007.r2.a1"):
+            fs.make_dir(os.path.join(layout.checkpoint(7, name), "sub"))
+            fs.publish_file(os.path.join(layout.checkpoint(7, name), "sub", "state"), b"x")
+        return layout.checkpoints(7)
+
+    def test_removes_them_and_no_others(self, exchange: FileExchange, folder: str) -> None:
+        exchange.drop_checkpoints(7, self.NAMES)
+
+        assert os.listdir(folder) == ["9.t00007.r2.a1"]
+
+    def test_can_be_done_again(self, exchange: FileExchange, folder: str) -> None:
+        exchange.drop_checkpoints(7, self.NAMES)
+        exchange.drop_checkpoints(7, self.NAMES)
+
+        assert os.listdir(folder) == ["9.t00007.r2.a1"]
+
+    def test_of_a_trial_that_saved_nothing_is_no_error(
+        self, layout: StudyLayout, exchange: FileExchange
+    ) -> None:
+        exchange.drop_checkpoints(8, ["1.t00008.r0.a1"])
+
+        assert not os.path.exists(layout.checkpoints(8))
+
+    def test_takes_names_of_checkpoints_only(self, exchange: FileExchange, folder: str) -> None:
+        with pytest.raises(ValueError, match=r"\.\./\.\./spec"):
+            exchange.drop_checkpoints(7, [self.NAMES[0], "../../spec.toml"])
+
+        assert len(os.listdir(folder)) == 3
+
+    def test_one_that_cannot_be_removed_does_not_save_the_others(
+        self, exchange: FileExchange, folder: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        remove_tree = fs.remove_tree
+
+        def refuse_first(path: str) -> None:
+            if path.endswith(self.NAMES[0]):
+                raise OSError(5, "Input/output error")
+            remove_tree(path)
+
+        monkeypatch.setattr(fs, "remove_tree", refuse_first)
+        with pytest.raises(OSError, match="Input/output error"):
+            exchange.drop_checkpoints(7, self.NAMES)
+
+        assert sorted(os.listdir(folder)) == [self.NAMES[0], "9.t00007.r2.a1"]
 
 
 class TestStopping:

@@ -414,3 +414,38 @@ class TestAppender:
             fs.Appender(path)
 
         assert names(tmp_path) == ["file"]
+
+
+class TestPlacing:
+    def test_the_file_appears_whole(self, path: str, tmp_path: Path) -> None:
+        fs.place_file(path, b"one")
+        fs.place_file(path, b"two")
+
+        assert Path(path).read_bytes() == b"two"
+        assert names(tmp_path) == [os.path.basename(path)]
+
+    def test_a_failure_leaves_nothing_behind(
+        self, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "rename", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            fs.place_file(path, b"one")
+
+        assert names(tmp_path) == []
+
+    def test_a_success_told_as_a_failure_is_one(
+        self, path: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rename = os.rename
+
+        def lose_reply(source: str, target: str) -> None:
+            rename(source, target)
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "rename", lose_reply)
+        fs.place_file(path, b"one")
+
+        assert Path(path).read_bytes() == b"one"

@@ -20,6 +20,7 @@ STUDIES = 2000 if os.environ.get("CI") else 200
 PARTS = 4
 HOUR = 3600.0
 FAULTS = {
+    "a checkpoint that cannot be removed",
     "Slurm silent",
     "a living slot reported lost",
     "a slot's end told twice",

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from slurmtune.worker.environment import (
+    NO_MORE,
     Variables,
     config_json,
     format_number,
+    handover,
     program_environment,
     shell_assignments,
     shell_name,
@@ -93,3 +95,17 @@ def test_config_is_plain_json() -> None:
 )
 def test_resources_as_text(number: Any, text: Any) -> None:
     assert format_number(number) == text
+
+
+def test_what_is_handed_over_are_the_variables() -> None:
+    found = json.loads(
+        handover(variables(attempt="t00007.r2.a1", end="9", more="/m"), rung=2, start=3, end=9)
+    )
+
+    assert set(found) == set(Variables._fields)
+    assert (found["attempt"], found["more"]) == ("t00007.r2.a1", "/m")
+    assert (found["rung"], found["start"], found["end"]) == (2, 3, 9)
+
+
+def test_who_is_to_leave_gets_no_end() -> None:
+    assert json.loads(NO_MORE) == {"end": None}

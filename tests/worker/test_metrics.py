@@ -12,6 +12,7 @@ from slurmtune.worker.metrics import (
     Failed,
     Item,
     MetricReader,
+    More,
     Report,
     Saved,
     append_line,
@@ -20,6 +21,7 @@ from slurmtune.worker.metrics import (
     checkpoint_line,
     fail_line,
     merged,
+    more_line,
     report_line,
 )
 
@@ -224,3 +226,13 @@ def test_too_many_metrics_are_refused() -> None:
 def test_bad_steps_are_refused(value: Any) -> None:
     with pytest.raises(TrialError):
         as_resource(value)
+
+
+def test_a_program_asks_for_more(reading: Any) -> None:
+    assert reading.after(more_line()) == [More()]
+
+
+@pytest.mark.parametrize("line", ['{"_more": false}', '{"_more": 1}', '{"_more": "true"}'])
+def test_who_does_not_ask_for_more_reports_nothing_by_it(reading: Any, line: str) -> None:
+    assert reading.after(line + "\n") == []
+    assert reading.notes == []

@@ -356,3 +356,227 @@ def test_outside_signals_are_left_alone() -> None:
     slurmtune.trial(epoch=1)
 
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+# ------------------------------------------------------------------ going on in place
+
+
+SECOND = ids.attempt_id(7, 3, 1)
+
+
+class Waiting:
+    """A trial whose slot answers when it looks for the second time."""
+
+    def __init__(self, inside: Inside, monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+        self.inside = inside
+        self.more = inside.layout.more(ATTEMPT)
+        self.environment = {
+            **inside.variables,
+            "SLURMTUNE_MORE": self.more,
+            "SLURMTUNE_MORE_SECONDS": "20",
+            **variables,
+        }
+        self.trial = Trial(self.environment, {})
+        self.answer: dict[str, Any] | None = {"end": None}
+        self.pauses: list[float] = []
+        monkeypatch.setattr("slurmtune.worker.session.time.sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        if seconds == 0:
+            return  # before a line is written
+        self.pauses.append(seconds)
+        if self.answer is not None:
+            Path(self.more).write_text(json.dumps(self.answer))
+            self.answer = None
+
+    def next_attempt(self) -> dict[str, Any]:
+        os.makedirs(self.inside.layout.attempt(SECOND))
+        return {
+            "attempt": SECOND, "rung": 3, "start": 6, "end": 8,
+            "metrics": self.inside.layout.metrics(SECOND),
+            "more": self.inside.layout.more(SECOND),
+            "save": "/save", "checkpoint": f"/c/6.{ATTEMPT}",
+        }  # fmt: skip
+
+    def run(self, **arguments: Any) -> list[Any]:
+        done = []
+        for epoch in self.trial.steps(**arguments):
+            self.trial.report(val_loss=1)
+            with self.trial.save() as folder:
+                (folder / "state").write_text("x")
+            done.append(epoch)
+        return done
+
+
+@pytest.fixture
+def waiting(inside: Inside, study_variable: None, monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    return Waiting(inside, monkeypatch)
+
+
+def asked(inside: Inside, attempt: str = ATTEMPT) -> bool:
+    text = Path(inside.layout.metrics(attempt)).read_text()
+    return '{"_more": true}' in text.splitlines()
+
+
+def test_the_loop_goes_on_with_the_next_attempt(waiting: Waiting) -> None:
+    waiting.answer = waiting.next_attempt()
+
+    done = []
+    for epoch in waiting.trial.steps():
+        if epoch == 7:
+            waiting.answer = {"end": None}
+            waiting.more = waiting.inside.layout.more(SECOND)
+        waiting.trial.report(val_loss=1)
+        with waiting.trial.save() as folder:
+            (folder / "state").write_text("x")
+        done.append(epoch)
+
+    assert done == [4, 5, 6, 7, 8]
+    assert sorted(os.listdir(waiting.inside.layout.checkpoints(7))) == [
+        f"5.{ATTEMPT}",
+        f"6.{ATTEMPT}",
+        f"7.{SECOND}",
+        f"8.{SECOND}",
+    ]
+
+
+def test_the_trial_becomes_the_next_attempt(waiting: Waiting) -> None:
+    waiting.answer = waiting.next_attempt()
+    trial, steps = waiting.trial, waiting.trial.steps()
+    for epoch in steps:
+        if epoch == 7:
+            break
+        trial.report(val_loss=1)
+        with trial.save() as folder:
+            (folder / "state").write_text("x")
+
+    assert (trial.attempt, trial.rung, trial.start, trial.end) == (SECOND, 3, 6, 8)
+    assert trial.checkpoint == Path(f"/c/6.{ATTEMPT}")
+    assert waiting.environment["SLURMTUNE_ATTEMPT"] == SECOND
+    assert waiting.environment["SLURMTUNE_END"] == "8"
+
+
+def test_reports_go_to_the_next_attempt(waiting: Waiting) -> None:
+    waiting.answer = waiting.next_attempt()
+    for epoch in waiting.trial.steps():
+        waiting.trial.report(val_loss=1)
+        if epoch == 7:
+            break
+        with waiting.trial.save() as folder:
+            (folder / "state").write_text("x")
+
+    text = Path(waiting.inside.layout.metrics(SECOND)).read_text()
+    assert json.loads(text) == {"val_loss": 1.0, "epoch": 7}
+
+
+def test_the_answer_is_taken_away_by_who_goes_on(waiting: Waiting) -> None:
+    waiting.answer = waiting.next_attempt()
+    for epoch in waiting.trial.steps():
+        if epoch == 7:
+            break
+        waiting.trial.report(val_loss=1)
+        with waiting.trial.save() as folder:
+            (folder / "state").write_text("x")
+
+    assert not os.path.exists(waiting.more)
+
+
+def test_the_loop_ends_when_there_is_no_more(waiting: Waiting) -> None:
+    assert waiting.run() == [4, 5, 6]
+    assert asked(waiting.inside)
+    assert waiting.pauses == [0.05]
+
+
+def test_the_waiting_ends_after_a_signal(waiting: Waiting) -> None:
+    waiting.answer = None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            "slurmtune.worker.session.time.sleep",
+            lambda seconds: os.kill(os.getpid(), signal.SIGUSR1) if seconds else None,
+        )
+        assert waiting.run() == [4, 5, 6]
+    assert waiting.trial.should_stop
+
+
+def test_the_waiting_ends_with_its_time(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting.answer = None
+    times = iter(range(0, 1000, 5))
+    monkeypatch.setattr("slurmtune.worker.session.time.monotonic", lambda: float(next(times)))
+
+    assert waiting.run() == [4, 5, 6]
+    assert len(waiting.pauses) == 3
+
+
+def test_the_waiting_ends_when_nobody_can_answer(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting.answer = None
+    monkeypatch.setattr("slurmtune.worker.session.os.getppid", lambda: -1)
+
+    assert waiting.run() == [4, 5, 6]
+    assert waiting.pauses == []
+
+
+def test_who_does_not_stay_does_not_ask(waiting: Waiting) -> None:
+    assert waiting.run(stay=False) == [4, 5, 6]
+    assert not asked(waiting.inside)
+
+
+def test_who_did_not_save_at_the_end_does_not_ask(waiting: Waiting) -> None:
+    for epoch in waiting.trial.steps():
+        waiting.trial.report(val_loss=1)
+        if epoch < 6:
+            with waiting.trial.save() as folder:
+                (folder / "state").write_text("x")
+
+    assert not asked(waiting.inside)
+
+
+def test_who_did_not_report_the_end_does_not_ask(waiting: Waiting) -> None:
+    for epoch in waiting.trial.steps():
+        if epoch < 6:
+            waiting.trial.report(val_loss=1)
+        with waiting.trial.save() as folder:
+            (folder / "state").write_text("x")
+
+    assert not asked(waiting.inside)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURMTUNE_MORE": ""},
+        {"WORLD_SIZE": "2"},
+        {"RANK": "0"},
+        {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4"},
+        {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"},
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("study_variable")
+def test_who_is_not_alone_does_not_ask(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    waiting = Waiting(inside, monkeypatch, **variables)
+
+    assert waiting.run() == [4, 5, 6]
+    assert not asked(inside)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_PROCID": "0"},
+        {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", "PMIX_RANK": "0"},
+        {"RANK": "0", "WORLD_SIZE": "1"},
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("study_variable")
+def test_a_single_process_with_a_rank_asks(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    waiting = Waiting(inside, monkeypatch, **variables)
+
+    assert waiting.run() == [4, 5, 6]
+    assert asked(inside)
