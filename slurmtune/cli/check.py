@@ -381,11 +381,11 @@ def _search(checked: Checked) -> str:
     scheduler = [] if search.scheduler == "none" else [search.scheduler]
     first = ", ".join([search.sampler, *scheduler, *goals])
     starts = f", {text.plural(len(spec.start), 'start point')} first" if spec.start else ""
-    amount = f"{_amount(checked)}, {search.parallel} at a time{starts}"
-    return f"{'Search':<{_LABEL}}{first}\n{'':<{_LABEL}}{amount}"
+    tried = f"{amount(checked)}, {search.parallel} at a time{starts}"
+    return f"{'Search':<{_LABEL}}{first}\n{'':<{_LABEL}}{tried}"
 
 
-def _amount(checked: Checked) -> str:
+def amount(checked: Checked) -> str:
     """Return how much is tried, in the words of the scheduler."""
     trials = text.plural(checked.trials, "trial")
     if checked.race:

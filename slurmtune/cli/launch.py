@@ -246,7 +246,7 @@ def _first_line(checked: check.Checked) -> str:
     ladder = "-".join(shown if len(shown) <= _LADDER else [*shown[:2], "...", shown[-1]])
     word = "" if spec.fidelity is None else f" {ladder} {text.many(spec.fidelity.resource)}"
     verb = "study" if checked.is_new else "continuing"
-    trials = text.plural(checked.trials, "trial")
+    trials = check.amount(checked)
     place = text.short_path(checked.directory)
     return f"{verb} {spec.study.name}   {trials}, {spec.search.sampler}{scheduler}{word}   {place}"
 

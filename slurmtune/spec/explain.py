@@ -200,8 +200,9 @@ EXPLANATIONS: Mapping[str, str] = {
     ),
     "R2": 'Sizes are sbatch\'s: 4000 (megabytes), "32G", "512M", "1T".',
     "R3": (
-        "Rungs count from 0; how many there are follows from fidelity.min, max and eta. "
-        "Without a scheduler there is only rung 0."
+        "Rungs count from 0; how many there are follows from fidelity.min, max and eta, or from "
+        "fidelity.rungs. Without a scheduler, and with median, there is only rung 0; pbt has one "
+        "for each generation, irace one for each instance."
     ),
     "R4": 'A number of GPUs: 1, or with a type "a100:2".',
     "R5": (

@@ -63,6 +63,9 @@ def _without_effect(check: Checker) -> Iterator[Problem]:
             if key in _SCHEDULER_TABLES:
                 message = f"'{key}' does nothing: the scheduler is {chosen}"
             yield _idle(check, ("search", key), message)
+    if check.given("search", "startup") and search.sampler == "tpe":
+        message = "'startup' does nothing with tpe: it knows itself when it has seen enough"
+        yield _idle(check, ("search", "startup"), message)
     for key, kinds in (("eta", WITHOUT_ETA), ("rungs", ONE_LEVEL), ("resume", {"irace"})):
         if check.given("fidelity", key) and chosen in kinds and chosen != "none":
             yield _idle(check, ("fidelity", key), f"'{key}' does nothing with {chosen}")

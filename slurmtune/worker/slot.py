@@ -203,6 +203,8 @@ class Slot:
                     left_to_holder = True
                     continue
             if self._seconds_for(task, held) > remaining:
+                if held is not None:
+                    self._too_long.add(attempt)  # its program knew, and will be gone
                 too_late = True
                 continue
             is_ours = self._claim(task)
@@ -377,12 +379,9 @@ class Slot:
         return min(_LEAST_REMAINING_SECONDS, 0.2 * self._limit_seconds)
 
     def _seconds_for(self, task: Task, held: Optional[Held]) -> float:
-        """Return how long the task will take; what a program knew is not forgotten with it."""
+        """Return how long the task will take; 0 when nothing like it was done here."""
         if held is not None and held.can_go_on(task):
-            seconds = held.seconds_for(task)
-            if seconds > self._remaining(time.monotonic()):
-                self._too_long.add(task.attempt)
-            return seconds
+            return held.seconds_for(task)
         return float("inf") if task.attempt in self._too_long else self._usual_seconds(task.rung)
 
     def _usual_seconds(self, rung: int) -> float:

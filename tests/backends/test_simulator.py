@@ -191,7 +191,10 @@ def bench(**model: Any) -> Bench:
 
 
 def accident_at(cluster_bench: Bench, seconds: float, accident: Callable[[], object]) -> None:
-    cluster_bench.clock.call_in(seconds, lambda: accident() and None)
+    def happen() -> None:
+        accident()
+
+    cluster_bench.clock.call_in(seconds, happen)
 
 
 # Time

@@ -11,40 +11,10 @@ from slurmtune.core.ports import Scheduler
 from slurmtune.core.trial import TrialState
 from slurmtune.core.verdict import VerdictKind
 from slurmtune.driver.recovery import replay
-from slurmtune.schedulers.asha import Asha
-from slurmtune.schedulers.asha_stopping import AshaStopping
-from slurmtune.schedulers.async_hyperband import AsyncHyperband
-from slurmtune.schedulers.dehb import Dehb
-from slurmtune.schedulers.hedged import Hedged
-from slurmtune.schedulers.hyperband import Hyperband
-from slurmtune.schedulers.irace import Irace
-from slurmtune.schedulers.median import MedianRule
-from slurmtune.schedulers.pasha import Pasha
-from slurmtune.schedulers.pbt import Pbt
-from slurmtune.schedulers.single import SingleRung
-from slurmtune.schedulers.successive_halving import SuccessiveHalving
 from slurmtune.store import frame
+from slurmtune.testing.schedulers import SCHEDULERS
 from slurmtune.testing.study_rig import snapshot
 from slurmtune.testing.study_walk import StudyWalk
-
-LEVELS = (1, 2, 4, 8)
-
-SCHEDULERS: dict[str, Callable[[], Scheduler]] = {
-    "none": lambda: SingleRung(8),
-    "asha": lambda: Asha(LEVELS, 2),
-    "asha-stopping": lambda: AshaStopping(LEVELS, 2),
-    "sha": lambda: SuccessiveHalving(LEVELS, 2, 24),
-    "hyperband": lambda: Hyperband(LEVELS, 2),
-    "async_hyperband": lambda: AsyncHyperband(LEVELS, 2),
-    "pasha": lambda: Pasha(LEVELS, 2),
-    "median": lambda: MedianRule(8, grace=2, min_trials=3),
-    "pbt": lambda: Pbt(LEVELS, 6, quantile=0.3, min_ready=1.0, seed=0),
-    "pbt-stragglers": lambda: Pbt(LEVELS, 6, quantile=0.3, min_ready=0.6, seed=0),
-    "irace": lambda: Irace((1, 2, 3, 4, 5, 6), dimension=2, budget=120, first_test=3, seed=0),
-    "dehb": lambda: Dehb(LEVELS, 2, seed=0),
-    "hedged": lambda: Hedged(Asha(LEVELS, 2), 0.25),
-    "hedged-hyperband": lambda: Hedged(Hyperband(LEVELS, 2), 0.25),
-}
 
 walks = settings(
     max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True

@@ -183,7 +183,7 @@ def test_programs_that_go_on_in_place_load_nothing() -> None:
 
     attempts = [a for t in rig.study.trials for a in t.attempts if a.rung]
     loading = [a.seconds - 60.0 * ((a.end or 0) - a.start) for a in attempts]
-    assert set(loading) == {0.0, 30.0}
+    assert {round(seconds) for seconds in loading} == {0, 30}
     assert len(loading) == len(promotions(rig.study))
 
 

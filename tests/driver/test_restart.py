@@ -24,6 +24,7 @@ from slurmtune.driver.recovery import replay
 from slurmtune.driver.submission import Submissions
 from slurmtune.errors import BackendUnavailableError
 from slurmtune.store.memory import MemoryJournal
+from slurmtune.testing.schedulers import SCHEDULERS
 from slurmtune.testing.study_rig import StudyRig, snapshot
 
 PORTS = {
@@ -40,7 +41,10 @@ PORTS = {
     "read",
     "check_owner",
     "announce_end",
+    "announce_settled",
     "publish_manifest",
+    "publish_lineage",
+    "drop_checkpoints",
     "acknowledge",
 }
 
@@ -302,6 +306,38 @@ def test_drivers_may_die_again_and_again_on_a_rough_cluster(
     life.live([length for length, _ in lives], [away for _, away in lives])
 
     assert life.faults(configs) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCHEDULERS)
+@settings(max_examples=8, deadline=None)
+@given(
+    lives=st.lists(
+        st.tuples(st.integers(1, 900), st.sampled_from([0.0, 20.0, 5000.0])), max_size=5
+    ),
+    seed=st.integers(0, 50),
+)
+def test_drivers_may_die_again_and_again_under_every_scheduler(
+    name: str, lives: list[tuple[int, float]], seed: int
+) -> None:
+    """Which trials there are may depend on the order of results: nothing else may."""
+    rig = StudyRig(
+        trials=24,
+        slots=4,
+        scheduler=SCHEDULERS[name],
+        cluster_seed=seed,
+        model={**ROUGH, "checkpoint_every": 1},
+        limits={"keep": "none"},
+    )
+    life = Life(rig)
+
+    life.live([length for length, _ in lives], [away for _, away in lives])
+
+    configs = {
+        number: rig.sampler.propose(number, rig.study.results.history, 0)
+        for number in range(len(rig.study.trials))
+    }
+    assert life.faults({n: c for n, c in configs.items() if c is not None}) == []
 
 
 @pytest.mark.slow

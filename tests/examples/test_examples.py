@@ -100,8 +100,10 @@ def test_heirs_go_on_where_their_donors_were(open_example: OpenExample) -> None:
     assert done.code == 0, done.text
     heirs = [trial for trial in live.study().trials if trial.source is not None]
     assert len(heirs) == 4
-    # Nobody gets so far alone, without the best of both values: what is left of 0.9 after 45 steps.
-    assert live.overview()["best"]["value"] > 1.1
+    # All the way to where the hill is 1.2 high, which no part of the training reaches alone.
+    best = live.overview()["best"]
+    assert best["resource"] == 45
+    assert best["values"]["q"] > 1.0
 
 
 @pytest.mark.slow

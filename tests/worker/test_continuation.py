@@ -50,11 +50,11 @@ def held(study: Any, text: str = LOOP, **manifest: Any) -> tuple[Any, str]:
     return slot, first
 
 
-def next_offer(study: Any, rung: int, start: int, **content: Any) -> str:
+def next_offer(study: Any, rung: int, saved: int, **content: Any) -> str:
     """Offer more of trial 0, from what its attempt at the rung below saved."""
     before = f"t00000.r{rung - 1}.a1"
-    offer = {"start": start, "end": start + 2, "checkpoint": f"{start}.{before}", "holder": ME}
-    made: str = study.offer(rung=rung, **{**offer, **content})
+    offer = {"start": saved, "end": saved + 2, "checkpoint": f"{saved}.{before}", "holder": ME}
+    made: str = study.offer(**{**offer, "rung": rung, **content})
     return made
 
 
@@ -218,6 +218,20 @@ def test_a_program_of_another_language_goes_on(study: Any) -> None:
 
 
 # ------------------------------------------------------------------ letting go
+
+
+@pytest.mark.parametrize(
+    "content", [{"start": 0, "checkpoint": None}, {"start": 1, "checkpoint": "1.t00000.r0.a1"}]
+)
+def test_what_starts_from_something_else_gets_its_own_process(study: Any, content: Any) -> None:
+    slot, first = held(study)
+    second = next_offer(study, 1, 2, **{"end": 4, **content})
+    study.wait_for(second, "end")
+    leave(study, slot)
+
+    assert loads(study) == [first, second]
+    assert study.reports(second)[-1][0] == 4
+    assert len(study.reports(second)) == 4 - content["start"]
 
 
 def test_a_settled_slot_takes_other_work(study: Any) -> None:

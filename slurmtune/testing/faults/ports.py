@@ -35,6 +35,10 @@ _BACKLOG_SECONDS = 11.0
 """An sbatch that was given up may still become a job for so long."""
 
 
+_DROP_ERROR = 0.2
+"""How often a checkpoint cannot be removed, where files fail at all; the driver goes on."""
+
+
 class Fate(Protocol):
     """What a port must know of the life that its driver leads."""
 
@@ -271,7 +275,7 @@ class RoughExchange:
         )
         for name in names:
             self._audit.check_drop(trial, name)
-            if fate.rates.io_error and fate.random.random() < fate.rates.io_error:
+            if fate.rates.io_error and fate.random.random() < _DROP_ERROR:
                 fate.tell("a checkpoint that cannot be removed")
                 raise OSError(5, "Input/output error")
             self._exchange.drop_checkpoints(trial, [name])
