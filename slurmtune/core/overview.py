@@ -71,7 +71,7 @@ def overview(study: Study, around: Surroundings) -> dict[str, Any]:
         "goal": study.settings.objective.goal.value,
         "resource": around.resource,
         "trials": {
-            "total": study.limits.trials,
+            "total": _total_trials(study),
             "started": len(study.trials),
             "finished": study.final_trials,
             "good": study.results.good_trials,
@@ -98,6 +98,15 @@ def overview(study: Study, around: Surroundings) -> dict[str, Any]:
         "failures": [_failure(attempt) for attempt in study.recent_failures[-3:]],
         "queries": dict(around.queries or {}),
     }
+
+
+def _total_trials(study: Study) -> int:
+    """Return how many configs the study starts in all, or may start at most.
+
+    How many a population or a race needs nobody knows before its end.
+    """
+    is_done = study.finished == "done" and not study.exhausted
+    return len(study.trials) if is_done else study.limits.trials
 
 
 def state_word(study: Study) -> str:

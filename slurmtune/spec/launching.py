@@ -143,7 +143,7 @@ def prepare(
         layout.show_to_group(spec.study.group)
     files = DirectoryFiles(
         layout,
-        manifest_base=_manifest_base(loaded, layout, identity),
+        manifest_base=_manifest_base(loaded, layout, identity, study),
         mine=opened.lease,
         group=spec.study.group,
     )
@@ -359,7 +359,7 @@ def _workdir(loaded: LoadedSpec) -> str:
 
 
 def _manifest_base(
-    loaded: LoadedSpec, layout: StudyLayout, identity: Mapping[str, Any]
+    loaded: LoadedSpec, layout: StudyLayout, identity: Mapping[str, Any], study: Study
 ) -> dict[str, Any]:
     """Return what the manifests of all arrays of the study have in common."""
     spec = loaded.spec
@@ -388,6 +388,8 @@ def _manifest_base(
         "objectives": [table.metric for table in spec.objective[:1]],
         "resource": "" if spec.fidelity is None else spec.fidelity.resource,
         "keep_checkpoints": 2,
+        "top": study.scheduler.ladder(0)[-1],
+        "resume": study.settings.resume and not study.scheduler.separate_rungs,
         "python": sys.executable,
         "lib": layout.library,
     }

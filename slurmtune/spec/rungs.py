@@ -10,6 +10,7 @@ from slurmtune.core.resource import (
     explicit_levels,
     rung_levels,
 )
+from slurmtune.schedulers.dehb import dehb_brackets
 from slurmtune.spec.field import MAX_RUNGS, own_scheduler
 from slurmtune.spec.model import FidelityTable, Spec
 
@@ -133,27 +134,12 @@ def brackets_of(spec: Spec) -> tuple[BracketPlan, ...]:
     """
     assert spec.fidelity is not None
     levels = [level for level in levels_of(spec) if level is not None]
-    eta, rungs = spec.fidelity.eta, len(levels)
+    eta = spec.fidelity.eta
     if spec.search.scheduler == "dehb":
-        plans = tuple(
-            BracketPlan(
-                tuple(levels[bracket:]),
-                tuple(
-                    max(1, dehb_size(rungs, bracket, eta) // eta**rung)
-                    for rung in range(rungs - bracket)
-                ),
-            )
-            for bracket in range(rungs)
-        )
+        plans = dehb_brackets(levels, eta)
     else:
         plans = bracket_table(levels, eta)
-    return plans[: spec.fidelity.brackets or rungs]
-
-
-def dehb_size(rungs: int, bracket: int, eta: int) -> int:
-    """Return how many individuals begin a bracket of DEHB: 81 27 9 6 5 for five rungs and 3."""
-    halvings = rungs - 1 - bracket
-    return rungs // (halvings + 1) * int(eta**halvings)
+    return plans[: spec.fidelity.brackets or len(plans)]
 
 
 def trial_limit(spec: Spec) -> int | None:

@@ -27,7 +27,9 @@ from slurmtune.core.overview import SCHEMA, Surroundings, WaitingSlots, best, ov
 from slurmtune.core.study import Study, StudySettings
 from slurmtune.core.trial import Outcome
 from slurmtune.schedulers.asha import Asha
+from slurmtune.schedulers.pbt import Pbt
 from slurmtune.schedulers.single import SingleRung
+from slurmtune.testing.study_rig import StudyRig
 
 AROUND = Surroundings(
     name="asha",
@@ -366,3 +368,16 @@ def test_it_costs_no_more_in_a_large_study() -> None:
     told.study.trials = Counted(told.study.trials)
 
     assert told.overview()["trials"]["started"] == 201
+
+
+def test_a_study_that_needed_fewer_configs_than_its_limit_has_started_all() -> None:
+    """As population-based training does: its limit is what it may need at most."""
+    rig = StudyRig(
+        trials=40,
+        slots=4,
+        scheduler=lambda: Pbt((1, 2), 4, quantile=0.25, min_ready=1.0, seed=0),
+    )
+    assert rig.run() == "done"
+    shown = overview(rig.study, AROUND)["trials"]
+
+    assert shown["total"] == shown["started"] == 5
