@@ -15,6 +15,12 @@ from slurmtune.core.ports import HistoryView, Scheduler
 from slurmtune.core.trial import Outcome
 from slurmtune.schedulers.asha import Asha
 from slurmtune.schedulers.asha_stopping import AshaStopping
+from slurmtune.schedulers.async_hyperband import AsyncHyperband
+from slurmtune.schedulers.dehb import Dehb
+from slurmtune.schedulers.hyperband import Hyperband
+from slurmtune.schedulers.median import MedianRule
+from slurmtune.schedulers.pasha import Pasha
+from slurmtune.schedulers.pbt import Pbt
 from slurmtune.schedulers.single import SingleRung
 from slurmtune.schedulers.successive_halving import SuccessiveHalving
 from slurmtune.testing.curves import uniform_of
@@ -59,7 +65,7 @@ class Plan:
     raised_trials: int
     """Further trials that the user asks for when the study is done; 0: none."""
     kind: str
-    """``asha``, ``asha_stopping``, ``sha`` or ``single``."""
+    """``asha``, ``asha_stopping``, ``sha``, ``single``, or one of `_RARE`."""
     levels: tuple[int, ...]
     factor: int
     parallel: int
@@ -97,6 +103,8 @@ class Plan:
             return AshaStopping(self.levels, self.factor)
         if self.kind == "sha":
             return SuccessiveHalving(self.levels, self.factor, self.trials)
+        if self.kind in _RARE:
+            return _RARE[self.kind](self)
         return SingleRung(self.levels[-1])
 
     def make_limits(self, *, raised: bool) -> Limits:
@@ -108,6 +116,17 @@ class Plan:
         """Return how long nothing may happen once nothing goes wrong any more; generous."""
         longest = self.program.startup + 2 * self.program.unit * self.levels[-1]
         return longest + 4 * _HOUR
+
+
+_RARE: Mapping[str, Callable[[Plan], Scheduler]] = {
+    "hyperband": lambda plan: Hyperband(plan.levels, plan.factor),
+    "async_hyperband": lambda plan: AsyncHyperband(plan.levels, plan.factor),
+    "pasha": lambda plan: Pasha(plan.levels, plan.factor),
+    "median": lambda plan: MedianRule(plan.levels[-1], grace=1, min_trials=3),
+    "pbt": lambda plan: Pbt(plan.levels, max(5, plan.trials // len(plan.levels)), seed=plan.seed),
+    "dehb": lambda plan: Dehb(plan.levels, plan.factor, seed=plan.seed),
+}
+"""Schedulers of every fourth study."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +214,8 @@ def draw_plan(seed: int) -> Plan:
     if kind == "sha":
         while factor ** (len(levels) - 1) > trials:
             levels = levels[1:]
+    if len(levels) > 1 and shape.random() < 0.25:
+        kind = shape.choice(tuple(_RARE))
     parallel = draw.randint(1, 8)
     program = RoughProgram(
         seed=seed,

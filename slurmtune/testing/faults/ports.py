@@ -18,14 +18,13 @@ from slurmtune.backends.base import (
     SlotStatus,
 )
 from slurmtune.backends.simulator import SimulatedBackend, SimulatedCluster, SimulatedExchange
-from slurmtune.core.actions import DropCheckpoints, Offer
+from slurmtune.core.actions import Offer
 from slurmtune.core.events import Config, Event, OfferWithdrawn
 from slurmtune.core.ports import HistoryView, Sampler
 from slurmtune.core.request import ResourceRequest
 from slurmtune.core.trial import Outcome
 from slurmtune.driver.ports import Command, NoFiles
 from slurmtune.errors import BackendUnavailableError, SubmissionRefusedError
-from slurmtune.store.codec import describe_action
 from slurmtune.testing.faults.actors import Killed
 from slurmtune.testing.faults.audit import Auditor
 from slurmtune.testing.faults.journal import Record, Segment
@@ -270,9 +269,6 @@ class RoughExchange:
         """Remove checkpoints; now and then that fails half-way, and the driver goes on."""
         fate = self._fate
         fate.step()
-        self._audit.check_decided(
-            describe_action(DropCheckpoints(trial=trial, names=tuple(names)))
-        )
         for name in names:
             self._audit.check_drop(trial, name)
             if fate.rates.io_error and fate.random.random() < _DROP_ERROR:
