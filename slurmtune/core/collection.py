@@ -64,8 +64,10 @@ class Collection:
     def drops(self, trials: Sequence[TrialRecord], keep: str) -> list[DropCheckpoints]:
         """Return what became unnecessary since the last call; its trial forgets it at once."""
         actions = []
-        for number in self._changed:
+        for number in self._with_sources(trials):
             trial = trials[number]
+            if not trial.saved:
+                continue
             needed = self._needed(trial, trials, keep)
             names = tuple(one.name for one in trial.saved if one.name not in needed)
             if names:
@@ -74,6 +76,16 @@ class Collection:
                 actions.append(DropCheckpoints(trial=number, names=names))
         self._changed.clear()
         return actions
+
+    def _with_sources(self, trials: Sequence[TrialRecord]) -> list[int]:
+        """Return what changed, and whose checkpoints that may have lived on."""
+        found = dict(self._changed)
+        for number in self._changed:
+            source = trials[number].source
+            while source is not None and source not in found:
+                found[source] = None
+                source = trials[source].source
+        return list(found)
 
     def _needed(
         self, trial: TrialRecord, trials: Sequence[TrialRecord], keep: str
@@ -87,12 +99,31 @@ class Collection:
             needed.update(names[-1:])
         if self._copies:
             needed.update(_by_name(trial.rung_checkpoints, trial.spare_rungs))
-            needed.update(
-                name
-                for heir in trial.heirs
-                if (name := _inherited(trials[heir], trial.rung_checkpoints)) is not None
-            )
+            needed |= self._lent(trial, trials, keep, frozenset(names))
         return frozenset(needed)
+
+    def _lent(
+        self,
+        donor: TrialRecord,
+        trials: Sequence[TrialRecord],
+        keep: str,
+        names: frozenset[str],
+    ) -> set[str]:
+        """Return those of ``names`` that heirs of the donor, and their heirs, have need of.
+
+        An heir that saves nothing lives on what it took over, and hands it on.
+        """
+        found: set[str | None] = set()
+        for number in donor.heirs:
+            heir = trials[number]
+            found.add(_inherited(heir, donor.rung_checkpoints))
+            found.update(attempt.checkpoint for attempt in heir.attempts if attempt.is_live)
+            if self._goes_on(heir) or self._stays(heir, keep):
+                found.add(heir.checkpoint)
+            found |= _by_name(heir.rung_checkpoints, heir.spare_rungs)
+            if not names.isdisjoint(_by_name(heir.rung_checkpoints, set())):
+                found |= self._lent(heir, trials, keep, names)
+        return {name for name in names if name in found}
 
     def _goes_on(self, trial: TrialRecord) -> bool:
         """Tell whether the trial is, or may still be, trained on."""

@@ -194,6 +194,45 @@ def hyperband_brackets(
     return bracket_table(rung_levels(minimum, maximum, reduction_factor), reduction_factor)
 
 
+def dehb_brackets(
+    levels: Sequence[Resource], reduction_factor: int, brackets: int | None = None
+) -> tuple[BracketPlan, ...]:
+    """Return the brackets of one iteration, the one with the most trials first.
+
+    Bracket b begins at rung b of the ladder. With s = s_max - b it holds
+    ``(s_max + 1) // (s + 1) * reduction_factor**s`` configs at first, and i rungs higher
+    ``reduction_factor**i`` times fewer, but at least 1 (the sizes of DEHB and HpBandSter; those of
+    the Hyperband paper are `bracket_table`).
+
+    Args:
+        levels: Resource of each rung.
+        reduction_factor: Of the sizes from rung to rung.
+        brackets: Only so many; None: one for each rung.
+
+    Raises:
+        ValueError: the ladder, the factor or the number of brackets is wrong.
+    """
+    checked = explicit_levels(levels)
+    check_reduction_factor(reduction_factor)
+    rungs = len(checked)
+    if brackets is not None and not 1 <= brackets <= rungs:
+        raise ValueError(
+            f"brackets must be from 1 to {rungs}, the number of rungs, not {brackets!r}"
+        )
+    plans = []
+    for bracket in range(brackets or rungs):
+        above = rungs - 1 - bracket
+        first = rungs // (above + 1) * reduction_factor**above
+        sizes = dehb_sizes(first, above + 1, reduction_factor)
+        plans.append(BracketPlan(checked[bracket:], sizes))
+    return tuple(plans)
+
+
+def dehb_sizes(first: int, rungs: int, reduction_factor: int) -> tuple[int, ...]:
+    """Return the evaluations at each rung of a bracket of DEHB that begins with ``first``."""
+    return tuple(max(first // reduction_factor**rung, 1) for rung in range(rungs))
+
+
 def check_reduction_factor(reduction_factor: object) -> None:
     """Let an integer of at least 2 pass.
 

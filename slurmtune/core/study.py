@@ -51,6 +51,15 @@ from slurmtune.errors import TransitionError
 
 _SAVED_COPIES = 2
 """Checkpoints of one attempt that exist at a time: its program removes older ones itself."""
+_FREEING = (
+    AttemptEnded,
+    ConfigProposed,
+    OfferWithdrawn,
+    SpaceExhausted,
+    StopRequested,
+    StudyOpened,
+)
+"""After these events the scheduler may know of checkpoints that nobody needs any more."""
 _FIRST_FAILURES = 3
 """So many failures before any success pause the study: most likely nothing can work."""
 
@@ -103,6 +112,8 @@ class Study:
         self._collection = Collection(copies=scheduler.copies)
         self._proposing: TrialRecord | None = None
         self._repeat: dict[int, None] = {}
+        self._holding: dict[str, TrialRecord] = {}
+        """By slot, the trial whose program waits there, as far as is known."""
         self._since_open = 0
         self._handlers: dict[type[Event], Callable[..., list[Action] | None]] = {
             StudyOpened: self._opened,
@@ -142,7 +153,7 @@ class Study:
         if actions is None:
             return () if fleet_changed else None
         actions += self._plan(event.time)
-        actions += self._collect()
+        actions += self._collect(event)
         self.verdicts = tuple(self._judged)
         return tuple(actions)
 
@@ -344,6 +355,7 @@ class Study:
         self._move(attempt, AttemptState.RUNNING)
         attempt.slot, attempt.withdrawing = event.slot, False
         attempt.started_time = event.time
+        self._note_holding(event.slot, None)
         self._enter(self.trials[attempt.trial], TrialState.RUNNING)
         if self.halt == "stopped" or self.trials[attempt.trial].stop_wanted:
             attempt.stopping = True
@@ -455,7 +467,7 @@ class Study:
         attempt.cause, attempt.tail, attempt.gave_up = event.cause, event.tail, event.gave_up
         was_told = attempt.stopping
         self._close(attempt, event.outcome, event.time)
-        self.trials[attempt.trial].holder = attempt.slot if event.holding else ""
+        self._note_holding(attempt.slot, self.trials[attempt.trial] if event.holding else None)
         self.trials[attempt.trial].seconds += event.seconds
         self._collection.look_at(attempt.trial)
         spent = event.seconds * self.gpus_of(attempt)
@@ -678,7 +690,7 @@ class Study:
         name = str(ClassName(self._base_class(rung), trial.longer, trial.larger))
         last = trial.last_attempt
         stays = last is not None and last.resource_class == name
-        waits = stays and trial.holder != "" and self.fleet.is_live(trial.holder)
+        waits = resumes and stays and trial.holder != "" and self.fleet.is_live(trial.holder)
         attempt = AttemptRecord(
             id=attempt_id(trial.number, rung, number),
             trial=trial.number,
@@ -713,12 +725,13 @@ class Study:
             holder=attempt.holder,
         )
 
-    def _collect(self) -> list[Action]:
+    def _collect(self, event: Event) -> list[Action]:
         """Have checkpoints removed that nobody needs any more."""
-        most = len(self.trials) if self.exhausted else self.limits.trials
-        for number, rung in self.scheduler.spare(most):
-            self.trials[number].spare_rungs.add(rung)
-            self._collection.look_at(number)
+        if isinstance(event, _FREEING) or (self.scheduler.runs_through and self._judged):
+            most = len(self.trials) if self.exhausted else self.limits.trials
+            for number, rung in self.scheduler.spare(most):
+                self.trials[number].spare_rungs.add(rung)
+                self._collection.look_at(number)
         return [*self._collection.drops(self.trials, self.limits.keep)]
 
     # ---------------------------------------------------------------- small steps
@@ -731,6 +744,13 @@ class Study:
         """Return the attempt if it is live and ``seq`` was not applied yet."""
         attempt = self.attempt(name)
         return attempt if attempt.is_live and seq > attempt.last_seq else None
+
+    def _note_holding(self, slot: str, trial: TrialRecord | None) -> None:
+        """In this slot a program waits for more of this trial; None: in none, or no more."""
+        if (old := self._holding.pop(slot, None)) is not None and old.holder == slot:
+            old.holder = ""
+        if trial is not None:
+            self._holding[slot], trial.holder = trial, slot
 
     def _close(self, attempt: AttemptRecord, outcome: Outcome, time: float) -> None:
         self._move(attempt, AttemptState.ENDED)

@@ -14,46 +14,13 @@ from dataclasses import dataclass, field
 from slurmtune.core.events import Resource
 from slurmtune.core.ids import trial_id
 from slurmtune.core.ports import Decision, Promote, Standing, StartTrial
-from slurmtune.core.resource import BracketPlan, check_reduction_factor, explicit_levels
+from slurmtune.core.resource import dehb_brackets, dehb_sizes
 from slurmtune.core.seeding import derived_seed
 from slurmtune.schedulers.ladder import LAST_RUNG, NEVER_FAILED, LadderScheduler
 from slurmtune.schedulers.rung import Rung
 
 _PARENTS = 3
 """Trials that a mutant is made of."""
-
-
-def dehb_brackets(
-    levels: Sequence[Resource], reduction_factor: int, brackets: int | None = None
-) -> tuple[BracketPlan, ...]:
-    """Return the brackets of one iteration, the one with the most trials first.
-
-    Bracket b begins at rung b of the ladder. With s = s_max - b it holds
-    ``(s_max + 1) // (s + 1) * reduction_factor**s`` configs at first, and i rungs higher
-    ``reduction_factor**i`` times fewer, but at least 1 (the sizes of DEHB and HpBandSter; those of
-    the Hyperband paper are `core.resource.bracket_table`).
-
-    Args:
-        levels: Resource of each rung.
-        reduction_factor: Of the sizes from rung to rung.
-        brackets: Only so many; None: one for each rung.
-
-    Raises:
-        ValueError: the ladder, the factor or the number of brackets is wrong.
-    """
-    checked = explicit_levels(levels)
-    check_reduction_factor(reduction_factor)
-    rungs = len(checked)
-    if brackets is not None and not 1 <= brackets <= rungs:
-        raise ValueError(
-            f"brackets must be from 1 to {rungs}, the number of rungs, not {brackets!r}"
-        )
-    plans = []
-    for bracket in range(brackets or rungs):
-        above = rungs - 1 - bracket
-        first = rungs // (above + 1) * reduction_factor**above
-        plans.append(BracketPlan(checked[bracket:], _halved(first, above + 1, reduction_factor)))
-    return tuple(plans)
 
 
 @dataclass(slots=True)
@@ -324,7 +291,7 @@ class Dehb(LadderScheduler):
         """Be content with the trials that were started, if all of them have finished."""
         if bracket.begun and not bracket.running and bracket.begun < bracket.size:
             count = len(bracket.sizes)
-            bracket.sizes = _halved(bracket.begun, count, self._reduction_factor)
+            bracket.sizes = dehb_sizes(bracket.begun, count, self._reduction_factor)
             self._advance(bracket)
 
     def _advance(self, bracket: _Bracket) -> None:
@@ -451,7 +418,3 @@ class Dehb(LadderScheduler):
         replaced = self._replaced.get((trial, rung))
         took = "" if replaced is None else f", which was that of {trial_id(replaced)}"
         return f"holds a place in the population{took}"
-
-
-def _halved(first: int, rungs: int, reduction_factor: int) -> tuple[int, ...]:
-    return tuple(max(first // reduction_factor**rung, 1) for rung in range(rungs))

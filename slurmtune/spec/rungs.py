@@ -6,11 +6,11 @@ from slurmtune.core.events import Resource
 from slurmtune.core.resource import (
     BracketPlan,
     bracket_table,
+    dehb_brackets,
     exact,
     explicit_levels,
     rung_levels,
 )
-from slurmtune.schedulers.dehb import dehb_brackets
 from slurmtune.spec.field import MAX_RUNGS, own_scheduler
 from slurmtune.spec.model import FidelityTable, Spec
 

@@ -117,6 +117,58 @@ def test_what_an_heir_has_to_start_from_stays_until_it_has_finished_a_rung() -> 
     assert dropped(donor, heir, copies=True) == {0: ["a"]}
 
 
+def borrower(number: int, source: int, **more) -> TrialRecord:
+    """Return an heir that saved nothing and lives on checkpoint ``a`` of its source."""
+    heir = trial_with(
+        number=number, source=source, first_rung=number, checkpoint="a", target_rung=number
+    )
+    heir.finished_rung = number
+    heir.rung_checkpoints = {number: ("a", 1)}
+    for name, value in more.items():
+        setattr(heir, name, value)
+    return heir
+
+
+def lender() -> TrialRecord:
+    """Return a donor that ended, whose state nobody will copy again."""
+    return trial_with(
+        "a",
+        state=TrialState.STOPPED,
+        rung_checkpoints={0: ("a", 1)},
+        spare_rungs={0},
+        heirs=[1],
+    )
+
+
+def test_what_an_heir_without_a_checkpoint_of_its_own_goes_on_from_stays() -> None:
+    assert dropped(lender(), borrower(1, 0), copies=True) == {}
+
+
+def test_what_an_heir_handed_on_to_its_own_heir_stays() -> None:
+    heir = borrower(1, 0, state=TrialState.STOPPED, spare_rungs={1}, heirs=[2])
+
+    assert dropped(lender(), heir, borrower(2, 1), copies=True) == {}
+
+
+def test_what_the_best_took_over_stays() -> None:
+    heir = borrower(1, 0, state=TrialState.COMPLETED, spare_rungs={1})
+
+    assert dropped(lender(), heir, copies=True, best=(1,)) == {}
+
+
+def test_when_the_last_heir_is_done_what_it_took_over_goes() -> None:
+    heir = borrower(1, 0, state=TrialState.STOPPED, spare_rungs={1}, heirs=[2])
+    last = borrower(2, 1)
+    trials = [lender(), heir, last]
+    collection = Collection(copies=True)
+    collection.look_at(0)
+    assert collection.drops(trials, "none") == []
+    last.state, last.spare_rungs = TrialState.COMPLETED, {2}
+    collection.look_at(2)
+
+    assert collection.drops(trials, "none") == [DropCheckpoints(trial=0, names=("a",))]
+
+
 def test_what_is_dropped_is_forgotten_so_that_nothing_starts_from_it() -> None:
     trial = trial_with("a", spare_rungs={0}, checkpoint="a", checkpoint_resource=1)
     dropped(trial)

@@ -398,6 +398,30 @@ def test_no_slot_is_named_that_has_gone_meanwhile() -> None:
     assert rig.offer("t00000.r1.a1").holder == ""
 
 
+def test_no_slot_is_named_that_took_other_work_meanwhile() -> None:
+    """Its program is gone, and other slots would leave the offer to it for nothing."""
+    rig = Rig(
+        Scripted(StartTrial(), StartTrial(), Promote(trial=0, rung=1)),
+        capacity=2,
+    )
+    rig.feed(CapacityChanged(time=0, attempts=1))
+    rig.run("t00000.r0.a1", 0.5, holding=True)
+    rig.start("t00001.r0.a1")
+    rig.feed(CapacityChanged(time=0, attempts=2))
+
+    assert rig.offer("t00000.r1.a1").holder == ""
+
+
+def test_a_slot_that_holds_again_is_named_again() -> None:
+    rig = Rig(
+        Scripted(StartTrial(), Promote(trial=0, rung=1), Promote(trial=0, rung=2)),
+    )
+    rig.run("t00000.r0.a1", 0.5, holding=True)
+    rig.run("t00000.r1.a1", 0.4, holding=True)
+
+    assert rig.offer("t00000.r2.a1").holder == SLOT
+
+
 # -------------------------------------------------------------------- an order of results
 
 
@@ -429,7 +453,7 @@ def test_a_checkpoint_goes_when_the_scheduler_says_that_nobody_needs_it() -> Non
     rig.run("t00001.r0.a1", 0.4)
     assert drops(rig) == []
     scheduler.to_spare = [(0, 0), (1, 0)]
-    rig.feed(CapacityChanged(time=0, attempts=5))
+    rig.feed(StudyOpened(time=0, spec_sha256="x", limits=rig.study.limits))
 
     assert drops(rig) == [DropCheckpoints(trial=0, names=("1.t00000.r0.a1",))]
 
@@ -440,7 +464,7 @@ def test_a_new_driver_repeats_what_was_not_confirmed() -> None:
     rig.run("t00000.r0.a1", 0.5)
     rig.run("t00001.r0.a1", 0.4)
     scheduler.to_spare = [(0, 0)]
-    rig.feed(CapacityChanged(time=0, attempts=5))
+    rig.feed(StudyOpened(time=0, spec_sha256="x", limits=rig.study.limits))
     assert drops(rig)[0] in rig.study.open_actions()
     names = ("1.t00000.r0.a1",)
     rig.feed(CheckpointsDropped(time=0, trial=0, names=names))
@@ -466,7 +490,7 @@ def test_a_trial_whose_checkpoint_was_removed_begins_again_when_limits_are_raise
     rig.run("t00000.r0.a1", 0.5)
     rig.run("t00001.r0.a1", 0.4)
     scheduler.to_spare = [(0, 0)]
-    rig.feed(CapacityChanged(time=0, attempts=5))
+    rig.feed(StudyOpened(time=0, spec_sha256="x", limits=rig.study.limits))
     scheduler.decisions = [Promote(trial=0, rung=1)]
     limits = Limits(trials=99, keep="none")
     rig.feed(StudyOpened(time=0, spec_sha256="y", limits=limits))

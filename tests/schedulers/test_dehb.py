@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 
 from slurmtune.core.ports import Decision, Promote, StartTrial
+from slurmtune.core.resource import dehb_brackets
 from slurmtune.samplers.dehb import DehbSampler
 from slurmtune.samplers.random import RandomSampler
-from slurmtune.schedulers.dehb import Dehb, dehb_brackets
+from slurmtune.schedulers.dehb import Dehb
 from slurmtune.space.domain import Uniform
 from slurmtune.space.space import Hyperparameter, Space
 from slurmtune.testing.curves import PowerLawCurves

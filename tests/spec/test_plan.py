@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurmtune.schedulers.dehb import dehb_brackets
+from slurmtune.core.resource import dehb_brackets
 from slurmtune.schedulers.irace import iterations, least_budget
 from slurmtune.spec.build import count_trials
 from slurmtune.spec.load import loads_spec
