@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slurmtune.core.trial import TrialState
@@ -25,6 +25,13 @@ time = "10:00"
 cpus_per_task = 1
 linger = "2s"
 """
+_FRACTIONS = """\
+. "$SLURMTUNE_SH"
+echo "$SLURMTUNE_ATTEMPT $SLURMTUNE_START - -" >> "$STARTS"
+echo "{\\"epoch\\": $SLURMTUNE_END, \\"loss\\": $noise}" >> "$SLURMTUNE_METRICS"
+echo "$SLURMTUNE_END" > "$SLURMTUNE_SAVE/epoch"
+"""
+"""A program whose resource is a number with a fraction."""
 _LADDER = """
 [fidelity]
 resource = "epoch"
@@ -41,6 +48,8 @@ class SchedulerStudy:
     search: str
     """Lines of ``[search]`` and of what lies below it."""
     fidelity: str = _LADDER
+    programs: Mapping[str, str] = field(default_factory=dict)
+    """In place of the usual program."""
     top: int = 2
     """Rung that some trial reaches: the last one; in a race the one of the first test."""
 
@@ -60,6 +69,11 @@ STUDIES: Mapping[str, SchedulerStudy] = {
     "asha-rungs": SchedulerStudy(
         search='scheduler = "asha"\ntrials = 8\n',
         fidelity='[fidelity]\nresource = "epoch"\nrungs = [1, 3, 4]\neta = 2\nresume = false\n',
+    ),
+    "asha-fractions": SchedulerStudy(
+        search='scheduler = "asha"\ntrials = 8\n',
+        fidelity='[fidelity]\nresource = "epoch"\nmin = 0.1\nmax = 0.5\neta = 2\n',
+        programs={"train.sh": _FRACTIONS},
     ),
     "hyperband": SchedulerStudy(search='scheduler = "hyperband"\n'),
     "async_hyperband": SchedulerStudy(search='scheduler = "async_hyperband"\n'),

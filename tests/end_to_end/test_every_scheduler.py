@@ -19,7 +19,7 @@ def test_a_study_is_done_although_its_first_driver_was_killed(
     make_study: MakeStudy, name: str
 ) -> None:
     """The second driver goes on from the journal: no attempt is lost or run twice."""
-    live = make_study(STUDIES[name].spec)
+    live = make_study(STUDIES[name].spec, programs=STUDIES[name].programs)
     first = live.launch("--local=3")
     live.wait_until(lambda: len(live.starts) >= 3, what="three attempts have started")
     first.kill()

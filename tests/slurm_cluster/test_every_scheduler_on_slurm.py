@@ -19,8 +19,9 @@ def make_study(slurm_cluster: Any, tmp_path: Path) -> Iterator[Any]:
     """``make_study(SPEC)``: a study on the cluster."""
     made: list[LiveStudy] = []
 
-    def make(text: str) -> LiveStudy:
-        made.append(LiveStudy(tmp_path / f"study{len(made)}", text, driver=FAST_ON_SLURM))
+    def make(text: str, **more: Any) -> LiveStudy:
+        folder = tmp_path / f"study{len(made)}"
+        made.append(LiveStudy(folder, text, driver=FAST_ON_SLURM, **more))
         return made[-1]
 
     yield make
@@ -31,7 +32,7 @@ def make_study(slurm_cluster: Any, tmp_path: Path) -> Iterator[Any]:
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_is_done(make_study: Any, name: str) -> None:
     """Arrays are submitted, slots serve them, and every decision recomputes from the raw results."""
-    live = make_study(STUDIES[name].spec)
+    live = make_study(STUDIES[name].spec, programs=STUDIES[name].programs)
 
     done = live.run(seconds=120)
 
