@@ -61,6 +61,11 @@ class Collection:
             for trial, names in self._dropping.items()
         ]
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is a trial to look at."""
+        return bool(self._changed)
+
     def drops(self, trials: Sequence[TrialRecord], keep: str) -> list[DropCheckpoints]:
         """Return what became unnecessary since the last call; its trial forgets it at once."""
         actions = []

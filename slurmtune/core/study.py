@@ -51,13 +51,15 @@ from slurmtune.errors import TransitionError
 
 _SAVED_COPIES = 2
 """Checkpoints of one attempt that exist at a time: its program removes older ones itself."""
-_FREEING = (
-    AttemptEnded,
-    ConfigProposed,
-    OfferWithdrawn,
-    SpaceExhausted,
-    StopRequested,
-    StudyOpened,
+_FREEING = frozenset(
+    {
+        AttemptEnded,
+        ConfigProposed,
+        OfferWithdrawn,
+        SpaceExhausted,
+        StopRequested,
+        StudyOpened,
+    }
 )
 """After these events the scheduler may know of checkpoints that nobody needs any more."""
 _FIRST_FAILURES = 3
@@ -328,7 +330,6 @@ class Study:
         found = donor.rung_checkpoints.get(heir.first_rung - 1)
         if found is not None:
             heir.checkpoint, heir.checkpoint_resource = found
-        self._collection.look_at(donor.number)
 
     def _space_exhausted(self, event: SpaceExhausted) -> list[Action] | None:
         if self.exhausted:
@@ -435,7 +436,8 @@ class Study:
         mine = [one.name for one in trial.saved if one.attempt == attempt.id]
         if len(mine) > _SAVED_COPIES:
             trial.saved = [one for one in trial.saved if one.name != mine[0]]
-        self._collection.look_at(trial.number)
+        if len(trial.saved) > _SAVED_COPIES:
+            self._collection.look_at(trial.number)
         return []
 
     def _dropped(self, event: CheckpointsDropped) -> list[Action] | None:
@@ -467,9 +469,9 @@ class Study:
         attempt.cause, attempt.tail, attempt.gave_up = event.cause, event.tail, event.gave_up
         was_told = attempt.stopping
         self._close(attempt, event.outcome, event.time)
+        self.trials[attempt.trial].holder = ""  # another slot may have waited for it
         self._note_holding(attempt.slot, self.trials[attempt.trial] if event.holding else None)
         self.trials[attempt.trial].seconds += event.seconds
-        self._collection.look_at(attempt.trial)
         spent = event.seconds * self.gpus_of(attempt)
         self.gpu_seconds += spent
         if event.outcome is Outcome.SUCCEEDED and attempt.resource is not None:
@@ -727,11 +729,13 @@ class Study:
 
     def _collect(self, event: Event) -> list[Action]:
         """Have checkpoints removed that nobody needs any more."""
-        if isinstance(event, _FREEING) or (self.scheduler.runs_through and self._judged):
+        if type(event) in _FREEING or (self._judged and self.scheduler.runs_through):
             most = len(self.trials) if self.exhausted else self.limits.trials
             for number, rung in self.scheduler.spare(most):
                 self.trials[number].spare_rungs.add(rung)
                 self._collection.look_at(number)
+        if not self._collection.has_changes:
+            return []
         return [*self._collection.drops(self.trials, self.limits.keep)]
 
     # ---------------------------------------------------------------- small steps
@@ -768,6 +772,5 @@ class Study:
             transitions.TRIAL, trial.state, state, f"trial {trial_id(trial.number)}"
         )
         self.final_trials += state.is_final
-        self._collection.look_at(trial.number)
-        if trial.source is not None:
-            self._collection.look_at(trial.source)
+        if state.is_final or state is TrialState.PAUSED:
+            self._collection.look_at(trial.number)

@@ -32,7 +32,8 @@ class Irace(BaseScheduler):
     that falls with its rank; in the first iteration, or when no config was left, it has none.
 
     When `decide` is told ``may_start=False`` while nothing runs, no newcomer can come any more:
-    the race goes on with those that are there.
+    the race goes on with those that are there. A race that none has joined waits for a time when
+    trials may be started again.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Irace(BaseScheduler):
             elif race.joined:
                 race.close()
             else:
-                self._is_done = True  # Elites alone have nothing to find out.
+                return None  # Elites alone have nothing to find out.
         return None
 
     def started(self, trial: int, bracket: int) -> None:

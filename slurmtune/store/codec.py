@@ -61,6 +61,9 @@ _FIELDS: Mapping[str, tuple[tuple[str, Any, Callable[[Any], Any] | None], ...]] 
     for name, cls in _TYPES.items()
 }
 
+_VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
+_STANDING_FIELDS = tuple(field.name for field in fields(Standing))
+
 
 def encode_event(event: events.Event) -> dict[str, Any]:
     """Return the record of an event."""
@@ -118,10 +121,10 @@ def describe_action(action: Action) -> str:
 
 def encode_verdict(verdict: Verdict) -> dict[str, Any]:
     """Return the record of a verdict."""
-    record = _given(verdict)
+    record = _given(verdict, _VERDICT_FIELDS)
     record["kind"] = verdict.kind.value
     if verdict.standing is not None:
-        record["standing"] = _given(verdict.standing)
+        record["standing"] = _given(verdict.standing, _STANDING_FIELDS)
     return record
 
 
@@ -144,7 +147,11 @@ def decode_verdict(record: Mapping[str, Any]) -> Verdict:
         raise CorruptJournalError(f"the journal holds a damaged verdict: {error}") from error
 
 
-def _given(value: Verdict | Standing) -> dict[str, Any]:
+def _given(value: Verdict | Standing, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields that are neither None nor empty."""
-    given = {field.name: getattr(value, field.name) for field in fields(value)}
-    return {name: one for name, one in given.items() if one is not None and one != ""}
+    given = {}
+    for name in names:
+        one = getattr(value, name)
+        if one is not None and one != "":
+            given[name] = one
+    return given

@@ -233,6 +233,16 @@ class Slot:
         Those of its own trial; others only when the driver has seen that the program waits and
         has nothing for it.
         """
+        own, others = self._sorted_for(held)
+        if own or not others or not self._is_settled(held):
+            return own
+        # What follows is published before it is said to be settled, and so may be missing in the
+        # listing from before.
+        own, others = self._sorted_for(held)
+        return own or others
+
+    def _sorted_for(self, held: Held) -> "tuple[List[str], List[str]]":
+        """Return the names of the offers of its trial, and of those of others."""
         own: List[str] = []
         others: List[str] = []
         for name in self._listed():
@@ -243,9 +253,7 @@ class Slot:
             if attempt not in self._lost:
                 is_own = ids.parse_attempt_id(attempt).trial == held.trial
                 (own if is_own else others).append(name)
-        if own or not others:
-            return own
-        return others if self._is_settled(held) else []
+        return own, others
 
     def _is_settled(self, held: Held) -> bool:
         """Tell whether the driver has seen that the program waits, and published what follows."""

@@ -132,13 +132,13 @@ class Rig:
         """Return the offer of an attempt."""
         return next(a for a in self.actions if isinstance(a, Offer) and a.attempt == name)
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, slot: str = SLOT) -> None:
         """Claim and start an attempt."""
         self.seq[name] = 0
-        self.feed(AttemptClaimed(time=0, attempt=name, slot=SLOT))
+        self.feed(AttemptClaimed(time=0, attempt=name, slot=slot))
         start = self.offer(name).start
         self.feed(
-            AttemptStarted(time=0, attempt=name, seq=0, slot=SLOT, job="7", host="n", start=start)
+            AttemptStarted(time=0, attempt=name, seq=0, slot=slot, job="7", host="n", start=start)
         )
 
     def _next(self, name: str) -> int:
@@ -163,11 +163,11 @@ class Rig:
         seq = self._next(name)
         self.feed(AttemptEnded(time=0, attempt=name, seq=seq, outcome=outcome, seconds=60, **more))
 
-    def run(self, name: str, loss: float, **more: Any) -> None:
+    def run(self, name: str, loss: float, slot: str = SLOT, **more: Any) -> None:
         """Train an attempt to its end."""
         end = self.offer(name).end
         assert end is not None
-        self.start(name)
+        self.start(name, slot)
         self.report(name, end, loss)
         self.save(name, end)
         self.end(name, **more)
@@ -410,6 +410,15 @@ def test_no_slot_is_named_that_took_other_work_meanwhile() -> None:
     rig.feed(CapacityChanged(time=0, attempts=2))
 
     assert rig.offer("t00000.r1.a1").holder == ""
+
+
+def test_no_slot_is_named_once_the_trial_went_on_elsewhere() -> None:
+    script = (StartTrial(), Promote(trial=0, rung=1), Promote(trial=0, rung=2))
+    rig = Rig(Scripted(*script))
+    rig.run("t00000.r0.a1", 0.5, holding=True)
+    rig.run("t00000.r1.a1", 0.4, slot="st-1-1-1.1.0")
+
+    assert rig.offer("t00000.r2.a1").holder == ""
 
 
 def test_a_slot_that_holds_again_is_named_again() -> None:

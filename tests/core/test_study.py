@@ -771,6 +771,23 @@ def test_a_survivor_completes_at_the_last_rung():
     assert rig.study.trials[0].values == {0: 1.0, 1: 1 / 3, 2: 1 / 9}
 
 
+def test_a_first_report_beyond_several_rungs_is_the_result_of_each_and_stands():
+    """Reported are 5, 6 and 9 only: what comes at 6 is no late result of rung 0."""
+    rig = Rig(AshaStopping([1, 3, 9], 3), capacity=1, trials=1)
+    name = "t00000.r2.a1"
+    rig.start(name)
+    for resource, loss in ((5, 5.0), (6, 1.0), (9, 2.0)):
+        rig.report(name, resource, loss)
+    rig.end(name)
+
+    assert rig.study.trials[0].values == {0: 5.0, 1: 5.0, 2: 2.0}
+    assert [dict(rig.study.scheduler.compared(0, rung)) for rung in range(3)] == [
+        {0: 5.0},
+        {0: 5.0},
+        {0: 2.0},
+    ]
+
+
 # ------------------------------------------------------------------ a new driver
 
 

@@ -447,6 +447,16 @@ def test_ends_when_an_iteration_gets_no_newcomer() -> None:
     assert run.counts()[0] == 6
 
 
+def test_an_iteration_without_newcomers_begins_when_more_trials_may_start() -> None:
+    """A larger limit goes on with what the elites know."""
+    run = Run(make(budget=200, dimension=3, instances=9), lambda *_: 1.0, most=11).to_end()
+    run.most = 10_000
+    run.to_end()
+
+    assert {start.bracket for start in run.starts} == {0, 1, 2}
+    assert all(start.parents for start in run.starts[11:])
+
+
 def test_trial_cannot_start_in_a_complete_iteration() -> None:
     run = Run(make()).until(1)
 

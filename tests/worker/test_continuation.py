@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from slurmtune.store import event_log, frame, fs
+from slurmtune.worker.attempt import SlotIdentity
 from slurmtune.worker.held import Held, Process
+from slurmtune.worker.signals import SignalInbox
+from slurmtune.worker.slot import Slot
 from slurmtune.worker.task import Task
 
 pytestmark = pytest.mark.slow
@@ -583,6 +586,37 @@ def test_what_starts_from_what_it_has_can_go_on() -> None:
 )
 def test_what_starts_from_something_else_cannot_go_on(changes: Any) -> None:
     assert not waiting().can_go_on(task(**changes))
+
+
+def test_what_is_offered_while_a_slot_looks_is_not_passed_by(
+    study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver offers more, and says so, after the slot listed the offers."""
+    first, second = "t00000.r0.a1", "t00000.r1.a1"
+    study.offer(trial=1)
+
+    slot = Slot(
+        study.layout,
+        study.manifest,
+        SlotIdentity(TOKEN, 0, 0, "1", "here", 1),
+        started=time.monotonic(),
+        inbox=SignalInbox(),
+    )
+    listed = fs.list_dir
+
+    def answer_after_listing(path: str) -> list[str]:
+        names = listed(path)
+        if path == study.layout.offers("c0") and not os.path.exists(study.layout.settled):
+            study.offer(rung=1, start=3, end=9, checkpoint=f"3.{first}", holder=ME)
+            settle(study, first)
+        return names
+
+    monkeypatch.setattr(fs, "list_dir", answer_after_listing)
+    held_one = waiting()._replace(attempt=first, checkpoint=f"3.{first}")
+    found = slot._claim_next(time.monotonic(), held_one)
+
+    assert found.task is not None
+    assert found.task.attempt == second
 
 
 def test_time_is_measured_by_the_unit() -> None:
