@@ -23,6 +23,7 @@ from slurmtune.core.events import (
 )
 from slurmtune.core.ids import parse_attempt_id
 from slurmtune.core.ports import Asked, Standing
+from slurmtune.core.record import TrialRecord
 from slurmtune.core.study import Study
 from slurmtune.core.trial import TrialState
 from slurmtune.core.verdict import Verdict, VerdictKind
@@ -55,7 +56,8 @@ class Ruling:
     """By the driver's clock, in seconds since 1970."""
     verdict: Verdict
     resource: Resource | None
-    """What the rung trains for; None where trials are not cut into rungs."""
+    """What the rung trains for, of a stopped trial what it had reached, if that is less; None
+    where trials are not cut into rungs."""
     next_rung: int
     """Rung that a promoted trial goes on to; of others the rung above."""
     next_resource: Resource | None
@@ -238,11 +240,14 @@ def ruling(
     if study.scheduler.separate_rungs and verdict.trial is not None and value is not None:
         # Trials are compared by their means.
         value = study.trials[verdict.trial].values.get(verdict.rung, value)
+    resource = ladder[verdict.rung] if verdict.rung < len(ladder) else None
+    if verdict.kind is VerdictKind.STOPPED and verdict.trial is not None:
+        resource = _reached(study.trials[verdict.trial], resource)
     return Ruling(
         record=record,
         time=time,
         verdict=verdict,
-        resource=ladder[verdict.rung] if verdict.rung < len(ladder) else None,
+        resource=resource,
         next_rung=above,
         next_resource=ladder[above] if above < len(ladder) else None,
         value=value,
@@ -253,6 +258,14 @@ def ruling(
             else ()
         ),
     )
+
+
+def _reached(trial: TrialRecord, most: Resource | None) -> Resource | None:
+    """Return how far a trial was when it was stopped: it need not have come to a rung."""
+    attempt = trial.last_attempt
+    if most is None or attempt is None:
+        return most
+    return min(most, attempt.start if attempt.resource is None else attempt.resource)
 
 
 def _prospect(study: Study, number: int) -> Prospect | None:

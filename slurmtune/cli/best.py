@@ -100,7 +100,8 @@ def _nothing_yet(overview: study.Overview, layout: StudyLayout) -> str:
 def _warn_of_lower_rung(overview: study.Overview) -> None:
     found = overview["best"]
     if found["top_resource"] != found["resource"]:
+        yet = " yet" if overview["state"] == "running" else ""
         output.complain(
             f"note: nothing has finished {text.resource(found['top_resource'])} "
-            f"{text.many(overview['resource'])} yet"
+            f"{text.many(overview['resource'])}{yet}"
         )

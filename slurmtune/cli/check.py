@@ -472,6 +472,9 @@ def _plan_words(checked: Checked) -> str:
         return f"each trial runs to {top}, unless it is stopped for being below the median"
     if len(checked.plan) == 1:
         return f"each trial runs to {top}"
+    if scheduler == "asha" and checked.loaded.spec.search.variant == "stopping":
+        share = f"best 1/{fidelity.eta}"
+        return f"eta {fidelity.eta}, a trial runs on, and stops at a rung unless in its {share}"
     how = "continue from their checkpoint" if fidelity.resume else "start again"
     if is_own(scheduler):
         return f"if your scheduler promotes 1/{fidelity.eta} of each rung; promoted trials {how}"

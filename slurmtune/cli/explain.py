@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -204,6 +205,10 @@ def _neighbours(
         for place in range(len(compared))
         if everything or any(abs(place - centre) <= _AROUND for centre in near)
     ]
+    # Dots in place of a single line would save nothing.
+    edges = [-1, *shown, len(compared)] if shown else []
+    single = {low + 1 for low, high in pairwise(edges) if high - low == 2}
+    shown = sorted({*shown, *single})
     values = numbers([compared[place].value for place in shown])
     before = -1
     for place, value in zip(shown, values, strict=True):

@@ -188,7 +188,9 @@ class Watcher:
             self._best, self._best_rung = loss, attempt.rung
         self._tell(event.time, words + (f"           {notes[0]}" if notes else ""))
         has_higher = attempt.rung < len(study.scheduler.ladder(0)) - 1
-        if has_higher and study.settings.resume and study.trials[attempt.trial].checkpoint is None:
+        # It may have left one that nobody needs and that is removed already.
+        has_saved = bool(study.trials[attempt.trial].rung_checkpoints)
+        if has_higher and study.settings.resume and not has_saved:
             self._tell_once(
                 f"{trial_id(attempt.trial)} left no checkpoint, so its next rung starts at 0 "
                 "again: promotions cost more than planned",

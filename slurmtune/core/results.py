@@ -90,6 +90,14 @@ class Results:
             Observation(trial=trial.number, rung=rung, resource=resource, loss=loss)
         )
 
+    def remember(self, most: int) -> None:
+        """Have the best ``most`` trials of each rung at hand, also of results from before."""
+        for count in self.rungs.values():
+            count.best = []
+        for seen in self.history.observations:
+            if seen.loss is not None:
+                self.rung(seen.rung).note(seen.loss, seen.trial, max(_BEST, most))
+
     def best_trials(self, most: int) -> frozenset[int]:
         """Return the ``most`` best trials, those of higher rungs first."""
         found: dict[int, None] = {}

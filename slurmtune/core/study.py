@@ -234,6 +234,8 @@ class Study:
     # ---------------------------------------------------------------- the study as a whole
 
     def _opened(self, event: StudyOpened) -> list[Action]:
+        if event.limits.keep != self.limits.keep:
+            self._keep_by(event.limits.keep)
         self.limits = event.limits
         self.halt = self.halt_text = self.finished = ""
         self._since_open = 0
@@ -243,6 +245,14 @@ class Study:
             if trial.state is TrialState.WAITING and (attempt is None or not attempt.is_live):
                 self._repeat[trial.number] = None
         return self._take_back_old_classes()
+
+    def _keep_by(self, keep: str) -> None:
+        """Another rule says what stays, also for what the old one let stay."""
+        count = best_count(keep)
+        self.results.remember(count)
+        self._collection.look_at_best(self.results.best_trials(count))
+        for trial in self.trials:
+            self._collection.look_at(trial.number)
 
     def _take_back_old_classes(self) -> list[Action]:
         """Withdraw offers of resource classes that the spec no longer has; they are made anew."""
@@ -730,7 +740,8 @@ class Study:
     def _collect(self, event: Event) -> list[Action]:
         """Have checkpoints removed that nobody needs any more."""
         if type(event) in _FREEING or (self._judged and self.scheduler.runs_through):
-            most = len(self.trials) if self.exhausted else self.limits.trials
+            known = len(self.trials) + (self._proposing is not None)
+            most = known if self.exhausted else max(known, self.limits.trials)
             for number, rung in self.scheduler.spare(most):
                 self.trials[number].spare_rungs.add(rung)
                 self._collection.look_at(number)

@@ -25,7 +25,8 @@ class Hedged(BaseScheduler):
     Of the first n trials exactly ``floor(n * share)`` are taken out, with ``share`` as the decimal
     number that it is written as: 0.1 is every tenth trial, and 0.3 the 4th, 7th, 10th, 14th. Such
     a trial begins where the other scheduler wanted a trial to begin; that one never hears of it,
-    and wants one more. It is promoted rung by rung, before all others, unless it fails.
+    and wants one more. If it wants none, as it has all its trials, the trial that is due begins
+    where the last one began. It is promoted rung by rung, before all others, unless it fails.
 
     Args:
         scheduler: Decides about all other trials; new.
@@ -55,8 +56,8 @@ class Hedged(BaseScheduler):
         """The rung that each of them is trained up to."""
         self._reached: dict[int, int] = {}
         """The highest rung that each of them finished."""
-        self._first = 0
-        """Where the trial begins that is taken out next."""
+        self._start: StartTrial | None = None
+        """What the other scheduler wanted last; the trial taken out next begins there."""
         self._waiting: deque[int] = deque()
         """Those that can be promoted, in the order in which they finished a rung."""
         self._rungs: dict[int, Rung] = {}
@@ -86,9 +87,12 @@ class Hedged(BaseScheduler):
             rung = self._targets[trial] = self._next_rung(self._targets[trial])
             return Promote(trial=trial, rung=rung)
         decision = self._inner.decide(may_start=may_start)
+        is_due = self._taken_of(self._count + 1) > len(self._targets)
+        if decision is None and may_start and is_due:
+            decision = self._start_again()
         if isinstance(decision, StartTrial):
-            self._takes_next = self._taken_of(self._count + 1) > len(self._targets)
-            self._first = decision.rung
+            self._takes_next = is_due
+            self._start = decision
         return decision
 
     def started(self, trial: int, bracket: int) -> None:
@@ -96,9 +100,10 @@ class Hedged(BaseScheduler):
         if trial in self._targets:
             raise ValueError(f"trial {trial} was started before")
         if self._takes_next:
+            assert self._start is not None
             last = len(self._inner.ladder(bracket)) - 1
             self._brackets[trial] = bracket
-            self._targets[trial] = last if self._inner.runs_through else self._first
+            self._targets[trial] = last if self._inner.runs_through else self._start.rung
         else:
             self._inner.started(trial, bracket)
         self._count += 1
@@ -179,6 +184,13 @@ class Hedged(BaseScheduler):
 
     def _last(self, trial: int) -> int:
         return len(self._inner.ladder(self._brackets[trial])) - 1
+
+    def _start_again(self) -> StartTrial | None:
+        """Return a trial that begins where the last one did."""
+        if self._start is None:
+            return None
+        rung = self._next_rung(self._start.rung - 1)
+        return StartTrial(bracket=self._start.bracket, rung=rung)
 
     def _next_rung(self, rung: int) -> int:
         rung += 1

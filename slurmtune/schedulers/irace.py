@@ -156,8 +156,7 @@ class Irace(BaseScheduler):
         if (trial, rung) in self._noted:
             return
         self._noted.add((trial, rung))
-        if loss is not None:
-            self._spare.append((trial, rung))
+        self._spare.append((trial, rung))
         self._races[self._race_of[trial]].note(trial, rung, loss)
 
     def standing(self, trial: int, rung: int) -> Standing | None:

@@ -7,13 +7,12 @@ tests, `slurmtune.schedulers.irace` for what comes before and after a race.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from slurmtune.core.ports import Standing
-from slurmtune.schedulers.racing import RaceTest, judge, ranking
+from slurmtune.schedulers.racing import RaceTest, judge, mean, ranking
 from slurmtune.schedulers.rung import Rung
 
 
@@ -86,7 +85,7 @@ class Race:
         """(rung to go to, trial) of all that wait in this round: a heap."""
         for trial, losses in elites.items():
             for rung in range(len(losses)):
-                self._step(rung).rung.add(trial, _mean(losses[: rung + 1]))
+                self._step(rung).rung.add(trial, mean(losses[: rung + 1]))
         self._begin_round()
 
     @property
@@ -135,7 +134,7 @@ class Race:
         else:
             losses = self._losses[trial]
             losses.append(loss)
-            step.rung.add(trial, _mean(losses))
+            step.rung.add(trial, mean(losses))
             if len(losses) < self._goal:
                 heappush(self._ready, (len(losses), trial))
             else:
@@ -266,11 +265,7 @@ class Race:
         if protected > self._goal:
             return f"an elite: it stays until the others have seen its {protected} instances"
         waiting = len(self._missing) + self._open * (self.planned - len(self.joined))
-        others = f", when {waiting} more have come so far" if waiting else ""
+        others = f", once {waiting} more have finished it" if waiting else ""
         if self._goal < self._rules.first_test:
             return f"ranked after instance {self._goal}{others}"
         return f"tested after instance {self._goal}{others}"
-
-
-def _mean(losses: Sequence[float]) -> float:
-    return math.fsum(losses) / len(losses)

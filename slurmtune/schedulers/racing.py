@@ -84,7 +84,15 @@ def ranking(table: Table, test: RaceTest) -> tuple[int, ...]:
 
 def means(table: Table) -> tuple[float, ...]:
     """Return the mean of each column."""
-    return tuple(math.fsum(column) / len(table) for column in zip(*table, strict=True))
+    return tuple(mean(column) for column in zip(*table, strict=True))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of finite numbers, however large: their sum need not be a float."""
+    count = len(values)
+    shift = count.bit_length()
+    # Powers of two: what is not so large has the same mean as without.
+    return math.ldexp(math.fsum(math.ldexp(value, -shift) for value in values) / count, shift)
 
 
 def midranks(values: Sequence[float]) -> list[float]:
@@ -164,12 +172,15 @@ def paired_t_p(differences: Sequence[float]) -> float:
     n = len(differences)
     if n < 2:
         return 1.0
-    mean = math.fsum(differences) / n
-    variance = math.fsum((value - mean) ** 2 for value in differences) / (n - 1)
+    # The squares of losses need not be floats; those of numbers up to 1 are.
+    _, exponent = math.frexp(max(map(abs, differences)))
+    scaled = [math.ldexp(difference, -exponent) for difference in differences]
+    center = math.fsum(scaled) / n
+    variance = math.fsum((value - center) ** 2 for value in scaled) / (n - 1)
     # What rounding leaves of equal differences is no spread.
-    if variance <= (1e-12 * mean) ** 2:
-        return 1.0 if mean == 0 else 0.0
-    return float(2 * stdtr(n - 1, -abs(mean) / math.sqrt(variance / n)))
+    if variance <= (1e-12 * center) ** 2:
+        return 1.0 if center == 0 else 0.0
+    return float(2 * stdtr(n - 1, -abs(center) / math.sqrt(variance / n)))
 
 
 def corrected(p_values: Sequence[float], test: RaceTest) -> list[float]:
@@ -222,8 +233,10 @@ def _judge_two(table: Table, order: tuple[int, ...], alpha: float) -> Judgement:
 
 def _judge_means(table: Table, order: tuple[int, ...], test: RaceTest, alpha: float) -> Judgement:
     best, *others = order
+    # Half of a difference is finite for any two losses; the test does not depend on the unit.
     p_values = corrected(
-        [paired_t_p([row[column] - row[best] for row in table]) for column in others], test
+        [paired_t_p([row[column] / 2 - row[best] / 2 for row in table]) for column in others],
+        test,
     )
     averages = means(table)
     notes = [f"mean loss {average:.6g}, best {averages[best]:.6g}" for average in averages]

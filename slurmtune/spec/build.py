@@ -150,6 +150,8 @@ def build_scheduler(core: Mapping[str, Any], code: SchedulerCode | None = None) 
 
             return Hedged(scheduler, share)
         return scheduler
+    except SpecError:
+        raise  # tells all already
     except ValueError as error:
         raise SpecError(f"search.scheduler = {core['scheduler']!r}: {error}") from error
 

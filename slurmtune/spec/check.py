@@ -242,7 +242,8 @@ class Checker:
                 message = f"{scheduler} needs to know what a budget is"
                 fix = 'add  [fidelity]  resource = "epoch"  max = 81'
                 if scheduler == "irace":
-                    fix = 'add  [fidelity]  resource = "fold"  max = 10, the number of instances'
+                    message = "irace needs to know how many instances there are"
+                    fix = 'add  [fidelity]  resource = "fold"  max = 10: folds, seeds or data sets'
                 yield self.tree.problem("M5", message, ("search", "scheduler"), fix=fix)
             return
         if self._contradicts_rungs():

@@ -13,6 +13,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+from operator import index
 from types import ModuleType, TracebackType
 from typing import Any, NoReturn, cast
 
@@ -28,6 +31,8 @@ from slurmtune.store.layout import StudyLayout
 
 _MEMBERS = tuple(name for name in vars(Scheduler) if not name.startswith("_"))
 """What the study asks of a scheduler."""
+_MOST_CHARS = 500
+"""Of a text in a standing: it is recorded with every verdict."""
 _BASE = "slurmtune.schedulers.base.BaseScheduler"
 
 
@@ -149,22 +154,62 @@ class _Loader(importlib.abc.SourceLoader):
 
 
 class _Watched:
-    """A scheduler whose errors are told as mistakes in its file."""
+    """A scheduler whose errors are told as mistakes in its file.
+
+    Of what it answers only plain numbers and short texts come through: all of it is recorded.
+    """
 
     def __init__(self, code: SchedulerCode, scheduler: Scheduler) -> None:
         self._code = code
         self._scheduler = scheduler
+        self._brackets: list[int] = []
+        """By trial."""
+        self._promoted: set[Promote] = set()
 
     def ladder(self, bracket: int) -> Sequence[Resource | None]:
-        return cast("Sequence[Resource | None]", self._call("ladder", bracket))
+        found = self._call("ladder", bracket)
+        try:
+            levels = tuple(None if level is None else _number(level) for level in found)
+        except (TypeError, ValueError):
+            self._fail("ladder", f"it returned {found!r}, not a sequence of numbers")
+        rungs = [level for level in levels if level is not None]
+        if not all(before < after for before, after in pairwise([0, *rungs])):
+            self._fail("ladder", f"it returned {found!r}, which does not increase from above 0")
+        return levels
 
     def decide(self, *, may_start: bool) -> Decision | None:
         found = self._call("decide", may_start=may_start)
         if found is not None and not isinstance(found, (StartTrial, Promote)):
             self._fail("decide", f"it returned {found!r}, not StartTrial, Promote or None")
-        return found
+        try:
+            plain = None if found is None else _plain_decision(found)
+        except TypeError:
+            self._fail("decide", f"it returned {found!r}, which needs whole numbers")
+        if isinstance(plain, Promote):
+            self._check_promotion(plain)
+        elif plain is not None:
+            self._check_start(plain)
+        return plain
+
+    def _check_promotion(self, found: Promote) -> None:
+        if not 0 <= found.trial < len(self._brackets):
+            self._fail("decide", f"it returned {found!r}, but there is no such trial")
+        if not 0 <= found.rung < len(self.ladder(self._brackets[found.trial])):
+            self._fail("decide", f"it returned {found!r}, but the ladder has no such rung")
+        if found in self._promoted:
+            # The study would ask for ever.
+            self._fail("decide", f"it returned {found!r} a second time")
+        self._promoted.add(found)
+
+    def _check_start(self, found: StartTrial) -> None:
+        trials = (*found.parents, *(() if found.source is None else (found.source,)))
+        if not all(0 <= trial < len(self._brackets) for trial in trials):
+            self._fail("decide", f"it returned {found!r}, but there is no such trial")
+        if not 0 <= found.rung < len(self.ladder(found.bracket)):
+            self._fail("decide", f"it returned {found!r}, but the ladder has no such rung")
 
     def started(self, trial: int, bracket: int) -> None:
+        self._brackets.append(bracket)
         self._call("started", trial, bracket)
 
     def finished(self, trial: int, rung: int, loss: float | None) -> None:
@@ -192,13 +237,23 @@ class _Watched:
         found = self._call("standing", trial, rung)
         if found is not None and not isinstance(found, Standing):
             self._fail("standing", f"it returned {found!r}, not Standing or None")
-        return found
+        try:
+            return None if found is None else _plain_standing(found)
+        except (TypeError, ValueError):
+            self._fail("standing", f"it returned {found!r}, with something that is no number")
 
     def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
         return cast("Sequence[tuple[int, float | None]]", self._call("compared", trial, rung))
 
     def spare(self, trials: int) -> Sequence[tuple[int, int]]:
-        return cast("Sequence[tuple[int, int]]", self._call("spare", trials))
+        found = self._call("spare", trials)
+        try:
+            pairs = [(index(trial), index(rung)) for trial, rung in found]
+        except (TypeError, ValueError):
+            self._fail("spare", f"it returned {found!r}, not pairs of trial and rung")
+        if not all(0 <= trial < len(self._brackets) for trial, _ in pairs):
+            self._fail("spare", f"it returned {found!r}, but there is no such trial")
+        return pairs
 
     @property
     def copies(self) -> bool:
@@ -213,7 +268,7 @@ class _Watched:
     def _call(self, method: str, *args: Any, **named: Any) -> Any:
         try:
             return getattr(self._scheduler, method)(*args, **named)
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
             self._fail(method, _told(error), self._code.where(error))
 
     def _read(self, member: str) -> Any:
@@ -264,8 +319,12 @@ def stored_code(layout: StudyLayout, core: Mapping[str, Any]) -> SchedulerCode |
     told = core.get("code")
     if told is None:
         return None
-    # What stands there will be run.
-    fs.check_private(layout.root)
+    try:
+        fs.check_private(layout.root)
+    except StudyStateError as error:
+        raise StudyStateError(
+            f"this study can only be read by running its own scheduler, which is not done: {error}"
+        ) from error
     try:
         text = fs.read_file(layout.scheduler)
     except OSError as error:
@@ -278,6 +337,48 @@ def stored_code(layout: StudyLayout, core: Mapping[str, Any]) -> SchedulerCode |
             f"{layout.scheduler} was changed: it is not the scheduler that the study began with"
         )
     return code
+
+
+def _number(value: Any) -> Resource:
+    """Return the plain number in what may be one of NumPy's.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    return index(value) if hasattr(value, "__index__") else float(value)
+
+
+def _plain_decision(decision: Decision) -> Decision:
+    """Return a decision with plain numbers.
+
+    Raises:
+        TypeError: it holds something that is no whole number.
+    """
+    if isinstance(decision, Promote):
+        return Promote(trial=index(decision.trial), rung=index(decision.rung))
+    return StartTrial(
+        bracket=index(decision.bracket),
+        rung=index(decision.rung),
+        parents=tuple(map(index, decision.parents)),
+        source=None if decision.source is None else index(decision.source),
+    )
+
+
+def _plain_standing(standing: Standing) -> Standing:
+    """Return a standing as it can be recorded; a cutoff that is not finite is none.
+
+    Raises:
+        TypeError, ValueError: it holds something that is no number.
+    """
+    cutoff = None if standing.cutoff is None else float(standing.cutoff)
+    return Standing(
+        rule=str(standing.rule)[:_MOST_CHARS],
+        size=index(standing.size),
+        place=None if standing.place is None else index(standing.place),
+        places=index(standing.places),
+        cutoff=cutoff if cutoff is not None and isfinite(cutoff) else None,
+        outlook=str(standing.outlook)[:_MOST_CHARS],
+    )
 
 
 def _told(error: BaseException) -> str:

@@ -98,6 +98,16 @@ def _ladder(check: Checker) -> Iterator[Problem]:
             fix = "give more rungs"
         path = ("fidelity", "rungs" if spec.fidelity.rungs is not None else "max")
         yield check.tree.problem("M6", message, path, fix=fix)
+    elif len(levels) == 1 and kind in {"asha", "sha"}:
+        assert spec.fidelity is not None
+        low, high = number_text(spec.fidelity.min), number_text(spec.fidelity.max)
+        yield check.tree.problem(
+            "M6",
+            f"{kind} compares nothing: from {low} to {high} there is one rung",
+            ("fidelity", "max"),
+            fix=f"make max larger, or eta smaller than {spec.fidelity.eta}",
+            severity=Severity.NOTE,
+        )
 
 
 def _sampler(check: Checker) -> Iterator[Problem]:

@@ -57,6 +57,7 @@ class StudyWalk:
         keep: ``[checkpoint] keep``.
         resume: whether higher rungs go on from checkpoints.
         accidents: part of the attempts that end otherwise than well.
+        saves: part of the checkpoints that a good program saves that this one does save.
         configs: after so many configs the space is exhausted; None: never.
         seed: of the study.
     """
@@ -71,6 +72,7 @@ class StudyWalk:
         keep: str = "none",
         resume: bool = True,
         accidents: float = 0.2,
+        saves: float = 1.0,
         configs: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -79,6 +81,7 @@ class StudyWalk:
         self._random = random
         self._capacity = capacity
         self._accidents = accidents
+        self._saves = saves
         self._configs = configs
         self._seq: dict[str, int] = {}
         self._reached: dict[str, float] = {}
@@ -221,7 +224,7 @@ class StudyWalk:
                 metrics={"loss": loss},
             )
         )
-        if self._random.random() < 0.8 or reached == end:
+        if self._random.random() < self._saves * (1.0 if reached == end else 0.8):
             self._save(name, reached)
         if reached == end and name in self.study.live:
             self._end(name, Outcome.SUCCEEDED, holding=self._random.random() < 0.5)

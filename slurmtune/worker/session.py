@@ -124,6 +124,7 @@ class Trial:
         self._step: Optional[Number] = None
         self._last_reported: Optional[Number] = None
         self._reports = 0
+        self._has_reported = False
         self._pending: List[bytes] = []
         self._saved: List[str] = []
         self._stop = StopFlag()
@@ -205,25 +206,29 @@ class Trial:
         """Report numbers reached at ``step``; NaN and infinity count as the worst.
 
         Without ``step`` the step is that of the `steps` loop; outside of a loop reports are
-        counted.
+        counted. Once what the study wants was reported, a report may also hold other metrics
+        only, such as those of a test after the loop.
 
         Raises:
-            MissingMetricError: a metric that the study wants is not among them.
+            MissingMetricError: a metric that the study wants is not among them, nor was before.
             TrialError: a value is no number.
         """
         if not self._is_main:
             return
         if step is None and self.resource and self.resource not in self.objectives:
             step = metrics.pop(self.resource, None)
-        values = lines.check_metrics(metrics, self.objectives)
-        self._reports += 1
+        is_wanted = all(name in metrics for name in self.objectives)
+        values = lines.check_metrics(metrics, () if self._has_reported else self.objectives)
+        self._has_reported = True
+        self._reports += is_wanted
         if step is not None:
             step = lines.as_resource(step)
         elif self._step is not None:
             step = self._step
         else:
             step = lines.as_resource(self.start + self._reports)
-        self._last_reported = step
+        if is_wanted:
+            self._last_reported = step
         if self._metrics_path:
             self._append(lines.report_line(self._line_key, step, values))
         else:

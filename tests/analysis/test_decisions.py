@@ -7,6 +7,7 @@ import pytest
 from slurmtune.analysis.decisions import EntryKind, ledger, story
 from slurmtune.core.verdict import VerdictKind
 from slurmtune.errors import ReplayError, StudyNotFoundError
+from slurmtune.schedulers.median import MedianRule
 from slurmtune.schedulers.pbt import Pbt
 from slurmtune.testing.curves import PowerLawCurves
 from slurmtune.testing.study_rig import StudyRig
@@ -148,3 +149,22 @@ def test_an_heir_tells_whom_it_continues() -> None:
 
     assert told.asked.parents == (heir.source,)
     assert told.asked.rung == heir.first_rung
+
+
+def test_a_trial_that_was_stopped_between_rungs_tells_how_far_it_was() -> None:
+    rig = StudyRig(
+        trials=12,
+        slots=2,
+        scheduler=lambda: MedianRule(9, grace=2, min_trials=3),
+        program=PowerLawCurves(),
+    )
+    rig.run()
+    entries = ledger(rig.empty_study(), rig.stored_records())
+
+    reached = {
+        entry.ruling.resource
+        for entry in entries
+        if entry.kind is VerdictKind.STOPPED and entry.ruling is not None
+    }
+    assert reached
+    assert max(float(resource or 0) for resource in reached) < 9

@@ -56,6 +56,13 @@ def without_draws(text: str) -> str:
     )
 
 
+def test_the_stopping_variant_promotes_nobody(run: Any, folder: Path) -> None:
+    told = run("check", "spec.toml", "--offline", "-s", "search.variant=stopping", cwd=folder).out
+
+    assert "Plan     eta 3, a trial runs on, and stops at a rung unless in its best 1/3\n" in told
+    assert "promoted" not in told
+
+
 def test_check_as_a_whole(run: Any, folder: Path) -> None:
     ended = run("check", "spec.toml", "--offline", cwd=folder)
 

@@ -97,6 +97,20 @@ def test_all_shows_every_trial_of_the_rung(run: Any, asha: Path) -> None:
     assert {f"t{number:05d}" for number in range(12)} <= set(every.split())
 
 
+def test_dots_never_stand_for_a_single_trial(run: Any, asha: Path) -> None:
+    missing = []
+    for number in range(12):
+        out = run("explain", str(number), cwd=asha).out
+        for shown in re.findall(r"(?: {10} +(?:\.\.\.|\d+  t).*\n)+", out):
+            ranks = re.findall(r"^ +(\.\.\.|\d+)", shown, re.M)
+            for before, dots, after in zip(["0", *ranks], ranks, ranks[1:], strict=False):
+                if dots == "...":
+                    missing.append(int(after) - int(before) - 1)
+
+    assert missing
+    assert min(missing) > 1
+
+
 def test_the_story_as_json_has_numbers_in_full(run: Any, asha: Path) -> None:
     data = json.loads(run("explain", "t0", "--json", cwd=asha).out)
     shown = json.loads(run("show", "t0", "--json", cwd=asha).out)

@@ -37,6 +37,18 @@ def test_no_checkpoint_is_removed_that_something_starts_from_or_the_best_needs(
 
 @every_scheduler
 @walks
+@given(seed=seeds)
+def test_programs_that_seldom_save_start_from_nothing_that_was_removed(
+    make: Callable[[], Scheduler], seed: int
+) -> None:
+    """A trial may live for long on what another one saved."""
+    walk = StudyWalk(make, Random(seed), trials=24, saves=0.4, keep="none").run()
+
+    assert walk.study.finished == "done"
+
+
+@every_scheduler
+@walks
 @given(seed=seeds, configs=st.one_of(st.none(), st.integers(1, 23)))
 def test_every_study_comes_to_its_end(
     make: Callable[[], Scheduler], seed: int, configs: int | None

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from slurmtune.core.actions import DropCheckpoints, Offer, Propose, StopAttempt
 from slurmtune.core.events import (
     ArrayIntended,
@@ -465,6 +467,35 @@ def test_a_checkpoint_goes_when_the_scheduler_says_that_nobody_needs_it() -> Non
     rig.feed(StudyOpened(time=0, spec_sha256="x", limits=rig.study.limits))
 
     assert drops(rig) == [DropCheckpoints(trial=0, names=("1.t00000.r0.a1",))]
+
+
+def test_another_rule_holds_for_what_the_old_one_let_stay() -> None:
+    scheduler = Scripted(StartTrial(), StartTrial())
+    rig = Rig(scheduler, keep="all")
+    rig.run("t00000.r0.a1", 0.5)
+    rig.run("t00001.r0.a1", 0.4)
+    scheduler.to_spare = [(0, 0), (1, 0)]
+    rig.feed(StudyOpened(time=0, spec_sha256="x", limits=rig.study.limits))
+    assert drops(rig) == []
+    rig.feed(StudyOpened(time=0, spec_sha256="y", limits=Limits(trials=9, keep="none")))
+
+    assert drops(rig) == [DropCheckpoints(trial=0, names=("1.t00000.r0.a1",))]
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_under_a_new_rule_the_best_of_all_stay(count: int) -> None:
+    """Also those that the old rule did not have to tell from the others."""
+    scheduler = Scripted(*[StartTrial() for _ in range(9)])
+    rig = Rig(scheduler, keep="all", capacity=9)
+    for trial in range(9):
+        rig.run(f"t{trial:05d}.r0.a1", (trial * 5 % 9) / 10)
+    scheduler.to_spare = [(trial, 0) for trial in range(9)]
+    rig.feed(StudyOpened(time=0, spec_sha256="x", limits=rig.study.limits))
+    limits = Limits(trials=9, keep=f"best:{count}")
+    rig.feed(StudyOpened(time=0, spec_sha256="y", limits=limits))
+
+    dropped = {action.trial for action in drops(rig)}
+    assert dropped == {trial for trial in range(9) if trial * 5 % 9 >= count}
 
 
 def test_a_new_driver_repeats_what_was_not_confirmed() -> None:

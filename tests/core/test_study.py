@@ -1,6 +1,7 @@
 """The study: one fact a test, told by events."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -808,6 +809,29 @@ def test_an_unanswered_proposal_is_asked_for_again():
     study.handle(CapacityChanged(time=0, attempts=1))
 
     assert study.open_actions() == [Propose(trial=0)]
+
+
+class CountsOn(SingleRung):
+    """Writes down how many trials it was told there will be at most."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.trials: list[int] = []
+
+    def spare(self, trials: int) -> Sequence[tuple[int, int]]:
+        self.trials.append(trials)
+        return super().spare(trials)
+
+
+def test_a_config_that_is_being_drawn_counts_although_the_limit_was_lowered():
+    """Its trial will come: with fewer, the state of one that is yet promoted would be spare."""
+    scheduler = CountsOn()
+    study = Study(StudySettings(seed=0, objective=Objective("loss")), scheduler)
+    study.handle(StudyOpened(time=0, spec_sha256="x", limits=Limits(trials=9)))
+    study.handle(CapacityChanged(time=0, attempts=1))
+    study.handle(StudyOpened(time=0, spec_sha256="x", limits=Limits(trials=0)))
+
+    assert scheduler.trials[-1] == 1
 
 
 def test_an_unclaimed_offer_is_published_again():

@@ -154,6 +154,26 @@ def test_of_any_number_of_trials_the_exact_share_is_taken_out(percent: int, tria
     assert len(taken) == Fraction(percent, 100) * trials // 1
 
 
+@pytest.mark.parametrize(
+    ("trials", "share", "taken"), [(10, 0.1, 1), (20, 0.25, 5), (10, 0.3, 3), (10, 0.5, 5)]
+)
+def test_the_last_one_is_taken_out_when_the_other_scheduler_has_all_its_trials(
+    trials: int, share: float, taken: int
+) -> None:
+    scheduler = Hedged(SuccessiveHalving((1, 3), 3, trials - taken), share)
+    started(scheduler, trials)
+
+    assert len(controls(scheduler, trials)) == taken
+    assert scheduler.is_control(trials - 1)
+    assert scheduler.decide(may_start=True) is None
+
+
+def test_a_trial_that_is_not_due_is_not_started_for_a_scheduler_that_wants_none() -> None:
+    scheduler = started(Hedged(SuccessiveHalving((1, 3), 3, 5), 0.25), 6)
+
+    assert scheduler.decide(may_start=True) is None
+
+
 def test_a_trial_that_was_wanted_but_not_started_changes_nothing() -> None:
     scheduler = started(Hedged(Heard(), 0.5), 1)
     scheduler.decide(may_start=True)

@@ -480,7 +480,7 @@ def test_outlook_before_the_end_of_few_instances() -> None:
     assert standing is not None
 
     assert standing.outlook == (
-        f"ranked after instance 3, when {scheduler.newcomers(0)} more have come so far"
+        f"ranked after instance 3, once {scheduler.newcomers(0)} more have finished it"
     )
 
 
@@ -494,6 +494,12 @@ def test_every_result_is_spare_once() -> None:
 
     assert sorted(run.scheduler.spare(99)) == sorted(run.evaluated)
     assert run.scheduler.spare(99) == []
+
+
+def test_what_a_trial_without_a_finite_result_saved_is_spare_too() -> None:
+    run = Run(make(), lambda trial, rung: None if trial == 0 else by_trial(trial, rung)).to_end()
+
+    assert (0, 0) in run.scheduler.spare(99)
 
 
 def test_compared_are_mean_losses_so_far() -> None:

@@ -11,6 +11,7 @@ from scipy import stats
 
 from slurmtune.schedulers.racing import (
     RaceTest,
+    Table,
     conover_allowed,
     corrected,
     friedman,
@@ -277,3 +278,31 @@ def test_t_test_is_a_matter_of_size_not_of_rank() -> None:
     assert judge(table, RaceTest.FRIEDMAN, 0.05).order == (0, 1, 2)
     assert judge(table, RaceTest.T, 0.05).order == (1, 2, 0)
     assert judge([row[:2] for row in table], RaceTest.T, 0.05).worse == ()
+
+
+HUGE = [
+    ((1e200, 1.0, 2.0), (2e200, 1.5, 2.0), (1.0, 2.0, 3.0)),
+    ((1.7e308, 1.0, 2.0), (1.7e308, -1.7e308, 2.0), (1.0, 2.0, 3.0)),
+]
+"""Finite losses of trainings that diverged."""
+
+
+@pytest.mark.parametrize("test", list(RaceTest))
+@pytest.mark.parametrize("table", HUGE)
+def test_huge_losses_are_judged_like_others(table: Table, test: RaceTest) -> None:
+    """Neither their sums nor their squares are floats."""
+    judgement = judge(table, test, 0.05)
+
+    assert sorted(judgement.order) == [0, 1, 2]
+    assert judgement.order[-1] == 0
+
+
+def test_the_mean_of_huge_losses_is_finite() -> None:
+    assert means([[1.7e308]] * 3) == pytest.approx([1.7e308])
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1.0, 1e200])
+def test_the_paired_t_test_does_not_depend_on_the_unit(unit: float) -> None:
+    expected = paired_t_p([1.0, 2.0, 4.0, -0.5])
+
+    assert paired_t_p([unit, 2 * unit, 4 * unit, -0.5 * unit]) == pytest.approx(expected)

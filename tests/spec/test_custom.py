@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from slurmtune.core.ports import StartTrial
+from slurmtune.core.ports import Promote, StartTrial
+from slurmtune.core.verdict import Verdict, VerdictKind
 from slurmtune.errors import SpecError, StudyStateError
 from slurmtune.spec import build
 from slurmtune.spec.custom import SchedulerCode, read_code, stored_code
 from slurmtune.spec.difference import code_difference
 from slurmtune.spec.load import loads_spec
+from slurmtune.store import frame
+from slurmtune.store.codec import encode_verdict
 from slurmtune.store.layout import StudyLayout
 
 ASHA = (Path(__file__).parent.parent / "data" / "spec" / "asha.toml").read_text()
@@ -66,7 +69,7 @@ def test_it_is_asked_like_any_other(tmp_path: Path) -> None:
     assert made.decide(may_start=True) == StartTrial()
     assert made.ladder(0) == (1, 3)
     assert (made.runs_through, made.watches, made.copies, made.separate_rungs) == (False,) * 4
-    assert (made.standing(0, 0), made.compared(0, 0), made.spare(9)) == (None, (), ())
+    assert (made.standing(0, 0), made.compared(0, 0), made.spare(9)) == (None, (), [])
     assert (made.drop(0), made.is_control(0)) == (False, False)
 
 
@@ -107,6 +110,31 @@ def test_a_mistake_of_syntax_is_shown_in_its_line(tmp_path: Path) -> None:
         "   |     ^^^^^^^\n"
         "\n1 error; nothing was submitted."
     )
+
+
+def test_a_mistake_is_told_once_when_a_study_is_made(tmp_path: Path) -> None:
+    code = code_of(tmp_path, "class Mine:\n    x = = 1\n")
+    core = {
+        "scheduler": "own",
+        "levels": [1, 3],
+        "reduction_factor": 3,
+        "code": {"arguments": {}},
+    }
+    with pytest.raises(SpecError, match=r"^error: mine\.py cannot be loaded: SyntaxError"):
+        build.build_scheduler(core, code)
+
+
+def test_a_scheduler_that_exits_is_told(tmp_path: Path) -> None:
+    made = make(code_of(tmp_path, GOOD.replace("return StartTrial()", "raise SystemExit(3)")))
+    with pytest.raises(SpecError, match=r"mine\.py:13: Mine\.decide failed: SystemExit: 3"):
+        made.decide(may_start=True)
+
+
+@pytest.mark.parametrize("levels", ["[3, 1]", "[1, 1]", "[0, 3]", "[float('nan')]"])
+def test_a_ladder_increases(tmp_path: Path, levels: str) -> None:
+    made = make(code_of(tmp_path, GOOD.replace("return self._levels", f"return {levels}")))
+    with pytest.raises(SpecError, match=r"mine\.py: Mine\.ladder failed: it returned"):
+        made.ladder(0)
 
 
 def test_an_error_while_loading_is_shown_in_its_line(tmp_path: Path) -> None:
@@ -153,6 +181,99 @@ def test_an_answer_that_makes_no_sense_is_told(tmp_path: Path) -> None:
         made.decide(may_start=True)
 
 
+def asked(folder: Path, answer: str, more: str = "") -> Any:
+    """Return a scheduler with one trial whose `decide` gives this answer."""
+    imports = (
+        "import math\nimport numpy as np\nfrom slurmtune.core.ports import Promote, Standing\n"
+    )
+    text = imports + GOOD.replace("return StartTrial() if may_start else None", f"return {answer}")
+    made = make(code_of(folder, text + more))
+    made.started(0, 0)
+    return made
+
+
+def test_numbers_of_numpy_become_plain(tmp_path: Path) -> None:
+    made = asked(tmp_path, "Promote(trial=np.int64(0), rung=np.int64(1))")
+
+    found = made.decide(may_start=True)
+
+    assert found == Promote(trial=0, rung=1)
+    assert {type(found.trial), type(found.rung)} == {int}
+
+
+def test_a_ladder_of_numpy_becomes_plain(tmp_path: Path) -> None:
+    text = "import numpy as np\n" + GOOD.replace("= levels", "= np.array(levels)")
+
+    found = make(code_of(tmp_path, text)).ladder(0)
+
+    assert found == (1, 3)
+    assert {type(level) for level in found} == {int}
+
+
+def test_a_promotion_that_is_repeated_is_told(tmp_path: Path) -> None:
+    """The study would carry it out once, and ask for ever."""
+    made = asked(tmp_path, "Promote(trial=0, rung=1)")
+    made.decide(may_start=True)
+
+    with pytest.raises(SpecError, match=r"Promote\(trial=0, rung=1\) a second time"):
+        made.decide(may_start=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("Promote(trial=1, rung=1)", "no such trial"),
+        ("Promote(trial=-1, rung=1)", "no such trial"),
+        ("Promote(trial=0, rung=2)", "no such rung"),
+        ("Promote(trial='t00000', rung=1)", "needs whole numbers"),
+        ("StartTrial(rung=2)", "no such rung"),
+        ("StartTrial(source=1, rung=1)", "no such trial"),
+        ("StartTrial(parents=(7,))", "no such trial"),
+        ("StartTrial(parents=7)", "needs whole numbers"),
+    ],
+)
+def test_a_decision_that_cannot_be_carried_out_is_told(
+    tmp_path: Path, answer: str, why: str
+) -> None:
+    with pytest.raises(SpecError, match=rf"Mine\.decide failed: it returned .*{why}"):
+        asked(tmp_path, answer).decide(may_start=True)
+
+
+def standing(folder: Path, fields: str) -> Any:
+    more = f"\n    def standing(self, trial, rung):\n        return Standing({fields})\n"
+    return asked(folder, "None", more).standing(0, 0)
+
+
+@pytest.mark.parametrize("cutoff", ["math.inf", "math.nan", "-np.inf"])
+def test_a_cutoff_that_is_not_finite_is_none(tmp_path: Path, cutoff: str) -> None:
+    """What is judged is recorded as JSON, which has no such numbers."""
+    found = standing(tmp_path, f"rule='', size=1, place=0, places=1, cutoff={cutoff}")
+    assert found.cutoff is None
+
+
+def test_a_standing_can_be_recorded(tmp_path: Path) -> None:
+    given = (
+        "rule='x' * 100_000, size=np.int64(3), place=np.int64(0), places=np.int64(1), "
+        "cutoff=np.float32(0.5)"
+    )
+    found = standing(tmp_path, given)
+    verdict = Verdict(kind=VerdictKind.PAUSED, rung=0, trial=0, standing=found)
+
+    assert len(frame.encode(encode_verdict(verdict))) < 1000
+
+
+def test_a_standing_that_makes_no_sense_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="something that is no number"):
+        standing(tmp_path, "rule='', size='many', place=0, places=1")
+
+
+@pytest.mark.parametrize("answer", ["[(1, 0)]", "[0]", "None", "[('t', 0)]"])
+def test_what_is_called_spare_must_be_there(tmp_path: Path, answer: str) -> None:
+    more = f"\n    def spare(self, trials):\n        return {answer}\n"
+    with pytest.raises(SpecError, match=r"Mine\.spare failed: it returned"):
+        asked(tmp_path, "None", more).spare(9)
+
+
 # ------------------------------------------------------------------ kept with the study
 
 
@@ -184,7 +305,9 @@ def test_a_copy_that_was_changed_is_refused(tmp_path: Path) -> None:
 def test_a_copy_that_others_may_change_is_not_run(tmp_path: Path) -> None:
     core, layout = core_of(code_of(tmp_path)), kept(tmp_path)
     Path(layout.root).chmod(0o777)
-    with pytest.raises(StudyStateError, match="others may write"):
+    with pytest.raises(
+        StudyStateError, match=r"its own scheduler, which is not done: others may write"
+    ):
         stored_code(layout, core)
 
 

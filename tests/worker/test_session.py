@@ -194,6 +194,19 @@ def test_missing_objective_is_an_error_at_once(inside: Any) -> None:
     assert not os.path.exists(inside.layout.metrics(ATTEMPT))
 
 
+def test_other_metrics_may_be_reported_when_the_objective_was(inside: Any) -> None:
+    trial = inside.trial()
+    trial.report(val_loss=1)
+    trial.report(test_loss=2)
+    trial.report(val_loss=3)
+
+    assert inside.lines() == [
+        {"val_loss": 1.0, "epoch": 4},
+        {"test_loss": 2.0, "epoch": 4},
+        {"val_loss": 3.0, "epoch": 5},
+    ]
+
+
 def test_study_without_fidelity_gets_lines_by_step(inside: Any) -> None:
     trial = inside.trial({"SLURMTUNE_RESOURCE": ""}, epoch=9)
     trial.report(val_loss=1)
