@@ -295,7 +295,8 @@ class Density:
     def draw(self, count: int, factor: float, random: np.random.Generator) -> Numbers:
         """Return points around rows drawn by lot, with bandwidths ``factor`` times as wide.
 
-        A category is kept with probability one minus its bandwidth, which is not widened.
+        Those of categories too, as the paper has it: the released BOHB widens only those of
+        numbers, and hardly ever leaves a category in which the first good configs happened to be.
         """
         import numpy as np
         from scipy.special import ndtr, ndtri
@@ -303,14 +304,14 @@ class Density:
         points = self._rows[random.integers(len(self._rows), size=count)]
         # As many random numbers for every axis, whatever it is.
         lots, others = random.random(points.shape), random.random(points.shape)
+        widths = self._capped(factor * self._bandwidths)
         for axis, categories in enumerate(self._categories):
-            at, width, lot = points[:, axis], self._bandwidths[axis], lots[:, axis]
+            at, width, lot = points[:, axis], widths[axis], lots[:, axis]
             if categories:
                 # The others, counted on from the own one.
                 step = 1 + np.floor(others[:, axis] * (categories - 1))
                 points[:, axis] = np.where(lot < width, (at + step) % categories, at)
             else:
-                width = factor * width
                 low, high = ndtr(-at / width), ndtr((1 - at) / width)
                 drawn = at + width * ndtri(low + lot * (high - low))
                 points[:, axis] = np.clip(drawn, 0, 1)

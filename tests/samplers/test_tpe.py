@@ -352,10 +352,10 @@ def test_density_of_categories_sums_to_one() -> None:
 
 
 def test_categories_are_drawn_as_their_kernel_says() -> None:
-    """A category is kept with probability 1 - 0.3, within 4 sigma: its width is not widened."""
+    """A width of 0.01 times 30: 0.3 of the draws, within 4 sigma, half of them each other one."""
     axes = [axis_of(Choice(("x", "y", "z")))]
-    density = Density(axes, np.zeros((5, 1)), 0.3)
-    drawn = Counter(density.draw(2000, 3, np.random.default_rng(0))[:, 0].tolist())
+    density = Density(axes, np.zeros((5, 1)), 0.01)
+    drawn = Counter(density.draw(2000, 30, np.random.default_rng(0))[:, 0].tolist())
 
     for category, share in ((0.0, 0.7), (1.0, 0.15), (2.0, 0.15)):
         assert abs(drawn[category] - 2000 * share) < 4 * math.sqrt(2000 * share * (1 - share))
