@@ -69,7 +69,8 @@ class Collection:
     def drops(self, trials: Sequence[TrialRecord], keep: str) -> list[DropCheckpoints]:
         """Return what became unnecessary since the last call; its trial forgets it at once."""
         actions = []
-        for number in self._with_sources(trials):
+        # In an order that does not hang on how they were found: it is part of the journal.
+        for number in sorted(self._with_sources(trials)):
             trial = trials[number]
             if not trial.saved:
                 continue

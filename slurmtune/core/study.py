@@ -713,8 +713,9 @@ class Study:
             checkpoint=trial.checkpoint if resumes else None,
             resource_class=name,
             holder=trial.holder if waits else "",
-            # Repeated work first, then the higher rungs, then new configs.
-            priority=(500 if number > 1 else 1000) - 10 * min(rung, 49),
+            # Repeated work first, then who was promoted most often, then new configs: those of a
+            # bracket that begins higher must not overtake a stage that others wait for.
+            priority=(500 if number > 1 else 1000) - 10 * min(rung - trial.first_rung, 49),
             queued_time=time,
         )
         trial.attempts.append(attempt)

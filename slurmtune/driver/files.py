@@ -11,9 +11,6 @@ from slurmtune.driver.ports import Command
 from slurmtune.store import control, fs, lease, manifest, sealed
 from slurmtune.store.layout import PRIVATE_FILE, SHOWN_FILE, StudyLayout
 
-_MOST_SETTLED = 512
-"""Ends in `StudyLayout.settled`: more programs than wait at a time."""
-
 
 class DirectoryFiles:
     """The real `slurmtune.driver.ports.StudyFiles`."""
@@ -83,11 +80,8 @@ class DirectoryFiles:
         self._idle = classes
 
     def announce_settled(self, attempts: Sequence[str]) -> None:
-        """Tell programs that wait for more: what follows from these ends is on offer now.
-
-        Of many the newest are told, which are the last.
-        """
-        record = {"format": 1, "attempts": list(attempts[-_MOST_SETTLED:])}
+        """Tell programs that wait for more: what follows from these ends is on offer now."""
+        record = {"format": 1, "attempts": list(attempts)}
         fs.publish_file(self._layout.settled, json.dumps(record).encode("ascii"))
 
     def commands(self) -> Sequence[Command]:

@@ -59,8 +59,10 @@ _LOG = logging.getLogger(__name__)
 _OVERVIEW_SECONDS = 2.0
 _BEAT_SECONDS = 10.0
 _FAREWELL_SECONDS = 8.0
-_MOST_SETTLED = 512
+_MOST_SETTLED = 4096
 """Ends that are announced as seen: far more than slots that can wait for it at a time."""
+_REMOVING_SECONDS = 1.0
+"""Time for removing checkpoints in one tick: thousands may become unnecessary at once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +100,8 @@ class Driver:
     """Attempts whose program was waiting for more when they ended, oldest first."""
     _heirs: int = 0
     """How many trials that go on from others were published."""
+    _drops: deque[DropCheckpoints] = field(default_factory=deque)
+    """Checkpoints that wait to be removed."""
     _told_drop: bool = False
     """Whether the user knows that checkpoints cannot be removed."""
 
@@ -155,8 +159,16 @@ class Driver:
                 )
             if self.study.finished:
                 self._say_farewell()
+                self._remove_all_checkpoints()
                 break
             self.clock.wait(self._tick_seconds)
+
+    def _remove_all_checkpoints(self) -> None:
+        """Remove what waits to be removed, and show meanwhile that somebody is at work."""
+        while self._drops:
+            self._remove_checkpoints()
+            self.journal.check_owner()
+            self.files.beat(self.clock.now())
 
     def _leave(self) -> None:
         """Tell others that nobody drives the study any more, unless somebody else does already."""
@@ -195,6 +207,7 @@ class Driver:
             self.feed([CapacityChanged(time=now, attempts=self.capacity.wanted())])
         if len(self._held) > held:
             self._announce_settled()
+        self._remove_checkpoints()
         self.slots.announce_idle()
         changed |= self.submissions.submit(now)
         self._look(now)
@@ -285,7 +298,6 @@ class Driver:
     # ---------------------------------------------------------------- acting
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
-        dropped: list[Event] = []
         for action in actions:
             match action:
                 case Offer():
@@ -300,15 +312,21 @@ class Driver:
                 case StopAttempt(attempt=attempt):
                     self.exchange.request_stop(attempt)
                 case DropCheckpoints():
-                    dropped += self._drop(action)
+                    self._drops.append(action)
                 case Propose(trial=trial):
                     self.feed([self._propose(trial)])
                 case Finish():
                     self.files.announce_end(finished=True)
                 case _:
                     raise TypeError(f"not an action: {action!r}")
-        if dropped:
-            self.feed(dropped)
+
+    def _remove_checkpoints(self, seconds: float = _REMOVING_SECONDS) -> bool:
+        """Remove what waits to be removed, for no longer than so many seconds."""
+        deadline = self.clock.now() + seconds
+        dropped: list[Event] = []
+        while self._drops and (not dropped or self.clock.now() < deadline):
+            dropped += self._drop(self._drops.popleft())
+        return self.feed(dropped)
 
     def _drop(self, action: DropCheckpoints) -> list[Event]:
         """Remove checkpoints; what cannot be removed stays until the study is opened again."""

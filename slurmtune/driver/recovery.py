@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,14 @@ from slurmtune.core.events import Event
 from slurmtune.core.study import Study
 from slurmtune.core.verdict import Verdict
 from slurmtune.errors import CorruptJournalError, ReplayError, TransitionError
+from slurmtune.store import frame
 from slurmtune.store.codec import decode_event, describe_action, encode_event, encode_verdict
 
 _MOST_LINES = 200
 """Actions of one event that are recorded in words: a pause may take thousands of offers back, and
 a record has a greatest length."""
+_SLACK_BYTES = 256
+"""Of a record: its keys, and the line that stands for verdicts that are left out."""
 
 
 def record_of(
@@ -26,8 +30,24 @@ def record_of(
     if actions:
         record["a"] = _described(actions)
     if verdicts:
-        record["v"] = [encode_verdict(verdict) for verdict in verdicts]
+        room = frame.MAX_FRAME_BYTES - _SLACK_BYTES - len(json.dumps(record))
+        record["v"] = _fitting([encode_verdict(verdict) for verdict in verdicts], room)
     return record
+
+
+def _fitting(verdicts: list[dict[str, Any]], room_bytes: int) -> list[dict[str, Any]]:
+    """Return the verdicts; of more than a record can hold the first, and a digest of all.
+
+    The end of a stage promotes as many trials as there is room for at once.
+    """
+    fitting = 0
+    for verdict in verdicts:
+        room_bytes -= len(json.dumps(verdict)) + 1
+        fitting += room_bytes >= 0
+    if fitting == len(verdicts):
+        return verdicts
+    digest = hashlib.sha256(json.dumps(verdicts, sort_keys=True).encode()).hexdigest()
+    return [*verdicts[:fitting], {"more": len(verdicts) - fitting, "digest": digest[:16]}]
 
 
 def replay(study: Study, records: Iterable[Mapping[str, Any]]) -> float | None:
@@ -42,26 +62,29 @@ def replay(study: Study, records: Iterable[Mapping[str, Any]]) -> float | None:
     for number, record in enumerate(records):
         event, recorded = _decoded(number, record)
         first = event.time if first is None else first
-        derived = _applied(study, number, event)
-        if recorded not in (derived, _without_drops(derived)):
+        actions = _applied(study, number, event)
+        derived = _described(actions)
+        if recorded not in (derived, _described(_without_drops(actions))):
             raise ReplayError(
                 f"record {number} ({_name(event)}): the journal says "
                 f"{'; '.join(recorded) or 'nothing'}, but {'; '.join(derived) or 'nothing'} "
                 "follows from the records before it"
             )
-        _check_verdicts(study, number, event, record.get("v"))
+        _check_verdicts(study, number, event, actions, record.get("v"))
     return first
 
 
-def _without_drops(actions: Sequence[str]) -> list[str]:
-    """Return what an older slurmtune, which removed no checkpoints, would have recorded."""
-    return [action for action in actions if not action.startswith(DropCheckpoints.__name__)]
+def _without_drops(actions: Sequence[Action]) -> list[Action]:
+    """Return what an older slurmtune, which removed no checkpoints, would have decided."""
+    return [action for action in actions if not isinstance(action, DropCheckpoints)]
 
 
-def _check_verdicts(study: Study, number: int, event: Event, recorded: Any) -> None:
+def _check_verdicts(
+    study: Study, number: int, event: Event, actions: Sequence[Action], recorded: Any
+) -> None:
     if recorded is None:
         return  # nothing was judged, or an older slurmtune recorded only what followed
-    derived = [encode_verdict(verdict) for verdict in study.verdicts]
+    derived = record_of(event, actions, study.verdicts).get("v", [])
     if derived != recorded:
         raise ReplayError(
             f"record {number} ({_name(event)}): the journal says that it was judged {recorded}, "
@@ -76,8 +99,8 @@ def _decoded(number: int, record: Mapping[str, Any]) -> tuple[Event, list[str]]:
     return decode_event(event), [str(action) for action in actions]
 
 
-def _applied(study: Study, number: int, event: Event) -> list[str]:
-    """Return what follows from the event, in words."""
+def _applied(study: Study, number: int, event: Event) -> tuple[Action, ...]:
+    """Return what follows from the event."""
     try:
         actions = study.handle(event)
     except TransitionError as error:
@@ -92,7 +115,7 @@ def _applied(study: Study, number: int, event: Event) -> list[str]:
             f"record {number} ({_name(event)}) changes nothing after the records before it; "
             "only what changes something is recorded"
         )
-    return _described(actions)
+    return actions
 
 
 def _described(actions: Sequence[Action]) -> list[str]:

@@ -114,6 +114,10 @@ class AshaBracket(Bracket):
         if place < self._places(rung):
             return "waits for a free slot"
         needed = (place + 1) * self._reduction_factor
+        if self._reach and needed > self._reach:
+            return (
+                f"would go on when {needed} have finished the rung, but at most {self._reach} can"
+            )
         return f"goes on when {needed} have finished the rung, unless better ones come"
 
 

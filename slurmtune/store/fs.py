@@ -235,13 +235,23 @@ def remove_tree(path: str) -> None:
     """Remove a folder with all it holds; one that is gone is no error.
 
     It is renamed first, so that nobody meets it half removed. What cannot be removed now, since
-    another machine has it open, stays under the name ``.trash-*``.
+    another machine has it open, stays under the name ``.trash-*``; another call goes on with it.
     """
     folder, name = os.path.split(path.rstrip("/"))
     trash = os.path.join(folder, f".trash-{name}-{uuid.uuid4().hex}")
-    # Not found: absent; or renamed by us and the reply was lost, and then the trash is there.
-    with contextlib.suppress(FileNotFoundError):
+    try:
         _retry(lambda: os.rename(path, trash))
+    except FileNotFoundError:
+        # Absent; or renamed by an earlier call, or by this one although its reply was lost.
+        with contextlib.suppress(FileNotFoundError):
+            for left in list_dir(folder):
+                if left.startswith(f".trash-{name}-"):
+                    _remove_trash(os.path.join(folder, left))
+    else:
+        _remove_trash(trash)
+
+
+def _remove_trash(trash: str) -> None:
     if os.path.islink(trash):
         # Walking would go to where it leads, and remove what is there.
         _tolerate_gone(os.unlink, trash)

@@ -248,8 +248,11 @@ class Attempt:
         return older, f"{why}; training starts from {start}"
 
     def _older_checkpoint(self, name: str) -> str:
-        """Return the newest whole checkpoint of this rung below the end, except ``name``."""
-        end = self._task.end
+        """Return the newest whole checkpoint below the end, except ``name``.
+
+        Where each rung is trained from nothing, only those of this rung count.
+        """
+        end, resumes = self._task.end, self._manifest.get("resume") is True
         try:
             names = fs.list_dir(self._layout.checkpoints(self._task.trial))
         except FileNotFoundError:
@@ -260,8 +263,7 @@ class Attempt:
                 resource, writer = checkpoint.parse_checkpoint_name(other)
             except ValueError:
                 continue  # one that is being built or removed
-            # A study may train each rung from nothing: what other rungs saved is not for this one.
-            is_ours = ids.parse_attempt_id(writer).rung == self._task.rung
+            is_ours = resumes or ids.parse_attempt_id(writer).rung == self._task.rung
             if is_ours and other != name and (end is None or resource < end):
                 found.append((resource, other))
         return next(

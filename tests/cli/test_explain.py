@@ -102,7 +102,7 @@ def test_dots_never_stand_for_a_single_trial(run: Any, asha: Path) -> None:
     for number in range(12):
         out = run("explain", str(number), cwd=asha).out
         for shown in re.findall(r"(?: {10} +(?:\.\.\.|\d+  t).*\n)+", out):
-            ranks = re.findall(r"^ +(\.\.\.|\d+)", shown, re.M)
+            ranks = re.findall(r"^ +(\.\.\.|\d+)", shown, re.MULTILINE)
             for before, dots, after in zip(["0", *ranks], ranks, ranks[1:], strict=False):
                 if dots == "...":
                     missing.append(int(after) - int(before) - 1)

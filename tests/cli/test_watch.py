@@ -20,7 +20,7 @@ def told(folder: Path, **limits: Any) -> str:
         StudyLayout(str(folder)),
         name="rig",
         resource="epoch",
-        command_of=lambda trial: str(trial),
+        command_of=str,
     )
     rig = StudyRig(trials=12, slots=3, levels=(1, 3, 9), limits=limits)
     rig.launch(rig.new_driver(observer=watcher))

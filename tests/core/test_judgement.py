@@ -547,3 +547,11 @@ def test_the_time_of_attempts_that_were_cut_short_counts_for_a_rung() -> None:
     rig.run("t00000.r1.a1", 0.4)
 
     assert rig.study.trials[0].seconds == 180
+
+
+def test_a_trial_that_begins_at_a_higher_rung_does_not_overtake_a_stage() -> None:
+    rig = Rig(Scripted(StartTrial(), StartTrial(bracket=1, rung=1), Promote(trial=0, rung=1)))
+    rig.run("t00000.r0.a1", 0.5)
+
+    new, promoted = rig.offer("t00001.r1.a1"), rig.offer("t00000.r1.a1")
+    assert new.priority == rig.offer("t00000.r0.a1").priority > promoted.priority

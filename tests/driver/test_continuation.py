@@ -17,6 +17,7 @@ from slurmtune.core.events import AttemptEnded, Event
 from slurmtune.core.ports import Decision, Promote, Scheduler
 from slurmtune.core.study import Study
 from slurmtune.core.trial import Outcome, TrialState
+from slurmtune.driver import loop
 from slurmtune.driver.loop import Driver
 from slurmtune.driver.ports import NoObserver
 from slurmtune.schedulers.asha import Asha
@@ -224,12 +225,15 @@ def test_every_end_of_a_program_that_stayed_is_settled_once() -> None:
     assert all(len(one) < len(other) for one, other in pairwise(files.announced))
 
 
-def test_no_more_than_512_ends_are_announced() -> None:
-    rig = rig_of(MODES[3], trials=600, levels=(1,), scheduler=lambda: Asha((1,), 3), slots=16)
+def test_no_more_ends_are_announced_than_slots_can_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "_MOST_SETTLED", 50)
+    rig = rig_of(MODES[3], trials=100, levels=(1,), scheduler=lambda: Asha((1,), 3), slots=16)
     files = NotingFiles(rig)
     rig.launch(rig.new_driver(files=files))
 
-    assert max(len(one) for one in files.announced) == 512
+    assert max(len(one) for one in files.announced) == 50
 
 
 def test_nothing_is_announced_where_programs_do_not_stay() -> None:

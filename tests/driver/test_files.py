@@ -129,15 +129,6 @@ def test_each_announcement_takes_the_place_of_the_one_before(
     assert json.loads(Path(layout.settled).read_bytes())["attempts"] == ["t00002.r0.a1"]
 
 
-def test_of_many_settled_ends_the_newest_are_told(
-    layout: StudyLayout, files: DirectoryFiles
-) -> None:
-    files.announce_settled([f"t{number:05d}.r0.a1" for number in range(600)])
-
-    found = json.loads(Path(layout.settled).read_bytes())["attempts"]
-    assert (len(found), found[-1]) == (512, "t00599.r0.a1")
-
-
 # ------------------------------------------------------------------ lease, end, commands
 
 

@@ -7,11 +7,22 @@ from typing import Any
 
 import pytest
 
-from slurmtune.core.actions import Withdraw
-from slurmtune.core.events import Limits, StopRequested, StudyOpened
+from slurmtune.core.actions import DropCheckpoints, Withdraw
+from slurmtune.core.events import (
+    AttemptEnded,
+    CheckpointsDropped,
+    Limits,
+    StopRequested,
+    StudyOpened,
+)
+from slurmtune.core.ports import Standing
+from slurmtune.core.trial import Outcome
+from slurmtune.core.verdict import Verdict, VerdictKind
 from slurmtune.driver.recovery import record_of, replay
 from slurmtune.errors import CorruptJournalError, ReplayError
+from slurmtune.schedulers.successive_halving import SuccessiveHalving
 from slurmtune.store import frame
+from slurmtune.store.codec import decode_event
 from slurmtune.testing.study_rig import METRIC, StudyRig
 
 Records = list[dict[str, Any]]
@@ -168,3 +179,95 @@ def test_a_study_with_thousands_of_offers_can_be_stopped_and_replayed() -> None:
 
     assert len(rig.study.trials) == 3000
     assert rig.study.finished == "stopped"
+
+
+# ------------------------------------------------------------------ many verdicts at once
+
+
+def judged(count: int, **more: Any) -> list[Verdict]:
+    """Return the promotions at the end of a stage."""
+    standing = Standing(rule="the best 1/3 of the stage go on", size=3 * count, place=1, places=9)
+    fields: dict[str, Any] = {"kind": VerdictKind.PROMOTED, "rung": 0, "loss": 1 / 3}
+    return [
+        Verdict(trial=number, standing=standing, **{**fields, **more}) for number in range(count)
+    ]
+
+
+def full_event() -> AttemptEnded:
+    """Return an event as large as workers may make it."""
+    return AttemptEnded(
+        time=0.0,
+        attempt="t00000.r0.a1",
+        seq=1,
+        outcome=Outcome.FAILED,
+        seconds=1.0,
+        cause="\U0001f4a5" * 1000,
+        tail=("\U0001f4a5" * 90,) * 30,
+    )
+
+
+@pytest.mark.parametrize("count", [1, 100, 1000, 5000])
+def test_a_record_of_thousands_of_verdicts_fits_into_a_frame(count: int) -> None:
+    offers = [Withdraw(attempt=f"t{number:05d}.r0.a1") for number in range(count)]
+    record = record_of(full_event(), offers, judged(count))
+
+    assert frame.parse(frame.encode(record)).records == [record]
+
+
+def test_a_verdict_of_many_words_fits_into_a_frame() -> None:
+    record = record_of(full_event(), (), judged(3, note="\U0001f4a5" * 9000))
+
+    assert frame.parse(frame.encode(record)).records == [record]
+
+
+def test_verdicts_that_fit_are_all_recorded() -> None:
+    event = StopRequested(time=0.0, trial=None)
+
+    assert len(record_of(event, (), judged(100))["v"]) == 100
+
+
+def test_thousands_of_verdicts_are_still_compared() -> None:
+    event = StopRequested(time=0.0, trial=None)
+    verdicts = judged(5000)
+    others = [*verdicts[:-1], verdicts[0]]
+
+    assert record_of(event, (), verdicts) == record_of(event, (), list(verdicts))
+    assert record_of(event, (), verdicts) != record_of(event, (), others)
+
+
+@pytest.fixture(scope="module")
+def halving() -> StudyRig:
+    """A study whose first stage ends with more promotions than a record can hold."""
+    rig = StudyRig(
+        trials=1200,
+        slots=400,
+        levels=(1, 3),
+        scheduler=lambda: SuccessiveHalving((1, 3), 3, 1200),
+    )
+    rig.run()
+    return rig
+
+
+def test_the_end_of_a_large_stage_can_be_recorded_and_replayed(halving: StudyRig) -> None:
+    records = halving.stored_records()
+
+    replay(halving.empty_study(), records)
+
+    assert all(len(frame.encode(record)) <= frame.MAX_FRAME_BYTES for record in records)
+    assert any("digest" in record.get("v", [{}])[-1] for record in records)
+
+
+def test_a_large_stage_of_a_study_without_removals_is_still_replayed(halving: StudyRig) -> None:
+    """As an older slurmtune recorded it: without verdicts, and no checkpoint was removed."""
+    records = []
+    study = halving.empty_study()
+    for record in halving.stored_records():
+        event = decode_event(record["e"])
+        actions = study.handle(event) or ()
+        if not isinstance(event, CheckpointsDropped):
+            kept = [action for action in actions if not isinstance(action, DropCheckpoints)]
+            records.append(record_of(event, kept))
+
+    replay(halving.empty_study(), records)
+
+    assert any(record.get("a", [""])[-1].startswith("and ") for record in records)

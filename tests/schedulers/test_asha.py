@@ -564,3 +564,18 @@ def test_a_hundred_thousand_results_take_seconds() -> None:
         scheduler.spare(100_000)
 
     assert time.process_time() - began < 60
+
+
+def test_a_trial_that_too_few_can_follow_is_told_so() -> None:
+    """Of nine trials the fourth best would need twelve at its rung."""
+    scheduler = Asha((1, 3, 9), 3)
+    for trial in range(5):
+        assert isinstance(scheduler.decide(may_start=True), StartTrial | Promote)
+        scheduler.started(trial, 0)
+    for trial in range(5):
+        scheduler.finished(trial, 0, float(trial))
+    scheduler.spare(9)
+    standing = scheduler.standing(3, 0)
+
+    assert standing is not None
+    assert standing.outlook == "would go on when 12 have finished the rung, but at most 9 can"

@@ -303,6 +303,20 @@ class TestFolders:
 
         assert names(tmp_path) == []
 
+    def test_what_an_earlier_call_could_not_remove_is_removed_by_the_next(
+        self, tmp_path: Path, faults: Install
+    ) -> None:
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree" / "file").write_bytes(b"x")
+        faults(unlink=[errno.EIO])
+        with pytest.raises(OSError, match="Input/output error"):
+            fs.remove_tree(str(tmp_path / "tree"))
+        assert len(names(tmp_path)) == 1
+
+        fs.remove_tree(str(tmp_path / "tree"))
+
+        assert names(tmp_path) == []
+
     def test_a_lost_reply_of_its_rename_still_removes_it(
         self, tmp_path: Path, faults: Install
     ) -> None:

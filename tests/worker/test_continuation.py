@@ -651,3 +651,18 @@ def test_the_log_of_the_slot_tells_of_the_release(study: Any) -> None:
         ("release", second),
         ("slot_exit", ""),
     ]
+
+
+@pytest.mark.parametrize(("resume", "loaded"), [(True, True), (False, False)])
+def test_a_damaged_checkpoint_is_replaced_by_one_of_the_rung_below_where_rungs_go_on(
+    study: Any, resume: bool, loaded: bool
+) -> None:
+    study.program(READ_STATE, resume=resume)
+    older = study.checkpoint(8, 0, 2, state="of the rung below")
+    newest = study.checkpoint(8, 0, 3, state="damaged")
+    (Path(study.layout.checkpoint(8, newest)) / "state").write_text("torn")
+    attempt = study.offer(trial=8, rung=1, start=3, end=5, checkpoint=newest)
+
+    study.run_slot()
+
+    assert study.events(attempt)[0]["checkpoint"] == (older if loaded else None)
