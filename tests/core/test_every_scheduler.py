@@ -17,7 +17,7 @@ from slurmtune.testing.study_rig import snapshot
 from slurmtune.testing.study_walk import StudyWalk
 
 walks = settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
 seeds = st.integers(0, 10**9)
 every_scheduler = pytest.mark.parametrize("make", SCHEDULERS.values(), ids=list(SCHEDULERS))

@@ -310,7 +310,7 @@ def test_drivers_may_die_again_and_again_on_a_rough_cluster(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULERS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     lives=st.lists(
         st.tuples(st.integers(1, 900), st.sampled_from([0.0, 20.0, 5000.0])), max_size=5
