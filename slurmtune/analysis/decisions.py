@@ -7,7 +7,7 @@ study tells what it judged. Losses become values of the user's metric here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -67,6 +67,9 @@ class Ruling:
     """Value that had to be reached, where there is one."""
     compared: tuple[Rival, ...] = ()
     """Trials that it was compared with at that moment, best first, itself among them."""
+    is_late: bool = False
+    """Whether the trial was told to stop and finished before it could; said of both verdicts,
+    of the stop only where it is known what followed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +176,7 @@ def story(study: Study, records: Iterable[Record], trial: int) -> Story:
         trial=trial,
         began=found.began,
         asked=study.results.history.asked[trial],
-        rulings=tuple(found.rulings),
+        rulings=_with_hindsight(found.rulings),
         prospect=_prospect(study, trial),
     )
 
@@ -223,7 +226,20 @@ def ledger(study: Study, records: Iterable[Record], trial: int | None = None) ->
         halt, finished = study.halt, study.finished
 
     follow(study, records, see)
-    return [entry for entry in entries if trial is None or entry.trial == trial]
+    wanted = [entry for entry in entries if trial is None or entry.trial == trial]
+    told = iter(_with_hindsight([one.ruling for one in wanted if one.ruling is not None]))
+    return [one if one.ruling is None else replace(one, ruling=next(told)) for one in wanted]
+
+
+def _with_hindsight(rulings: Sequence[Ruling]) -> tuple[Ruling, ...]:
+    """Return the rulings, in order, with stops marked that came too late."""
+    late = {ruling.verdict.trial for ruling in rulings if ruling.is_late}
+    return tuple(
+        replace(one, is_late=True)
+        if one.verdict.kind is VerdictKind.STOPPED and one.verdict.trial in late
+        else one
+        for one in rulings
+    )
 
 
 def ruling(
@@ -256,6 +272,11 @@ def ruling(
             _compared(study, verdict.trial, verdict.rung)
             if with_compared and verdict.trial is not None
             else ()
+        ),
+        is_late=(
+            verdict.kind is VerdictKind.COMPLETED
+            and verdict.trial is not None
+            and study.trials[verdict.trial].stop_wanted
         ),
     )
 

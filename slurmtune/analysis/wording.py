@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from slurmtune.core.verdict import VerdictKind
 
 _DIGITS = (4, 6, 9, 12, 17)
 """Significant digits to try until different numbers look different; 17 tell all apart."""
+_RESOURCE = re.compile(r"\bresource\b(?: (\d+(?:\.\d+)?(?:e[+-]?\d+)?)\b)?")
+"""How schedulers, which know no name for it, speak of the resource, such as ``resource 3``."""
 _HEADS = {
     VerdictKind.PAUSED: "paused",
     VerdictKind.STOPPED: "stopped",
@@ -96,7 +99,8 @@ class Wording:
             rule = self._rule(standing, None if one.cutoff is None else cutoff)
             if verdict.kind is VerdictKind.PAUSED and not standing.places:
                 rule += ": no place yet"
-            outlook = standing.outlook
+            # Of a stop that came too late the words of the scheduler would not be true.
+            outlook = "" if one.is_late else self._named(standing.outlook)
         told = [", ".join(filter(None, seen)), rule, outlook, verdict.note]
         words = "; ".join(filter(None, told))
         return f"{self._head(one)}: {words}" if words else self._head(one)
@@ -110,7 +114,7 @@ class Wording:
         rule = self._rule(one.standing, None if one.cutoff is None else cutoff)
         if not one.standing.places:
             rule += ": no place yet"
-        told = [_place(one.standing, value), rule, one.standing.outlook]
+        told = [_place(one.standing, value), rule, self._named(one.standing.outlook)]
         return f"{head}: {'; '.join(filter(None, told))}"
 
     def entry(self, one: Entry) -> str:
@@ -138,7 +142,20 @@ class Wording:
         kind, rung = one.verdict.kind, one.verdict.rung
         if kind is VerdictKind.PROMOTED:
             return f"promoted to {self.amount(one.next_resource, one.next_rung)}"
-        return f"{_HEADS[kind]} at {self.amount(one.resource, rung)}"
+        where = self.amount(one.resource, rung)
+        if one.is_late and kind is VerdictKind.STOPPED:
+            return f"told to stop at {where}"
+        if one.is_late:
+            return f"had finished before it could, at {where}"
+        return f"{_HEADS[kind]} at {where}"
+
+    def _named(self, words: str) -> str:
+        """Return a scheduler's words with the name of the resource in them."""
+        if not self.resource:
+            return words
+        return _RESOURCE.sub(
+            lambda found: self.amount(float(found[1]), 0) if found[1] else self.resource, words
+        )
 
     def _rule(self, standing: Standing, cutoff: str | None) -> str:
         """Return who may go on; of the last rung only that it is the last."""
@@ -148,7 +165,8 @@ class Wording:
         if cutoff is not None:
             bound = "at most" if self.objective.goal is Goal.MINIMIZE else "at least"
             parts.append(f"{self.objective.metric} {bound} {cutoff}")
-        return f"{standing.rule}: {', '.join(parts)}" if parts else standing.rule
+        rule = self._named(standing.rule)
+        return f"{rule}: {', '.join(parts)}" if parts else rule
 
 
 def _place(standing: Standing, value: float | None) -> str:

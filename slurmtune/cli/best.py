@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slurmtune.cli import output, show, study, summary, text
 from slurmtune.cli.options import JsonOption, StudyArgument
 from slurmtune.core.ids import parse_trial_id
-from slurmtune.errors import StudyNotFoundError
+from slurmtune.errors import StudyNotFoundError, StudyStateError
 from slurmtune.store.layout import StudyLayout
+
+if TYPE_CHECKING:
+    from slurmtune.core.study import Study
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +56,7 @@ def best(
         for line in _schedule(layout, found["trial"]):
             output.say(line)
         _warn_of_lower_rung(overview)
+        _tell_of_better_below(overview)
 
 
 def arguments(layout: StudyLayout, config: dict[str, Any]) -> list[str]:
@@ -67,9 +72,9 @@ def _schedule(layout: StudyLayout, trial: str) -> list[str]:
     """Return the configs that the best training went through; none when it had only one."""
     if not _may_have_heirs(layout):
         return []
-    whole = study.read_study(layout)
+    whole = _study_if_it_can_be_read(layout)
     number = parse_trial_id(trial)
-    if whole.trials[number].source is None:
+    if whole is None or number >= len(whole.trials) or whole.trials[number].source is None:
         return []
     return ["", *show.schedule(whole, number, study.resource_word(layout))]
 
@@ -77,7 +82,24 @@ def _schedule(layout: StudyLayout, trial: str) -> list[str]:
 def _lineage(layout: StudyLayout, trial: str) -> dict[str, Any]:
     if not _may_have_heirs(layout):
         return {}
-    return {"lineage": show.lineage_data(study.read_study(layout), parse_trial_id(trial))}
+    whole = _study_if_it_can_be_read(layout)
+    number = parse_trial_id(trial)
+    if whole is None or number >= len(whole.trials):
+        return {}
+    return {"lineage": show.lineage_data(whole, number)}
+
+
+def _study_if_it_can_be_read(layout: StudyLayout) -> Study | None:
+    """Return the study; None, with a note, when only its overview can be read.
+
+    As when its scheduler is the code of another user, which is not run.
+    """
+    try:
+        return study.read_study(layout)
+    except (StudyStateError, OSError) as error:
+        why = study.why_code_is_not_run(layout) or error
+        output.complain(f"note: whether it went through several configs is not known: {why}")
+        return None
 
 
 def _may_have_heirs(layout: StudyLayout) -> bool:
@@ -95,6 +117,19 @@ def _nothing_yet(overview: study.Overview, layout: StudyLayout) -> str:
             "Look at  slurmtune trials --state failed"
         )
     return f"{study.name(layout)} has no result yet; look at  slurmtune status"
+
+
+def _tell_of_better_below(overview: study.Overview) -> None:
+    """Tell of a better value at a lower rung; the overview may be of an older version."""
+    lower = overview["best"].get("lower")
+    if not isinstance(lower, dict) or not isinstance(lower.get("values"), dict):
+        return
+    value, resource = lower["values"].get(overview["metric"]), lower.get("resource")
+    # Nobody has checked this part of the file.
+    if not isinstance(value, (int, float)) or not isinstance(resource, (int, float, NoneType)):
+        return
+    where = summary.at_resource(overview, resource, None) or f" at rung {lower.get('rung')}"
+    output.complain(text.printable(f"note: {lower.get('trial')} had {text.metric(value)}{where}"))
 
 
 def _warn_of_lower_rung(overview: study.Overview) -> None:

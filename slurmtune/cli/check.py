@@ -180,6 +180,7 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
     from slurmtune.spec.custom import read_code
     from slurmtune.spec.load import load_spec
     from slurmtune.spec.plan import build_brackets, build_plan, build_race
+    from slurmtune.spec.rehearsal import rehearse
 
     loaded = load_spec(spec, given, launching=launching)
     spec_ = loaded.spec
@@ -198,6 +199,9 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
     classes, requests = build.build_requests(spec_)
     plan = build_plan(spec_, trials)
     directory, changes, is_new = _existing(loaded, core)
+    # A study that exists goes on with the scheduler that it began with, unless it may not anyway.
+    if code is not None and (is_new or any(not change.allowed for change in changes)):
+        rehearse(code, core)
     warnings += _warnings(loaded, space, plan)
     return Checked(
         loaded=loaded,

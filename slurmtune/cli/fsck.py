@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -149,7 +149,7 @@ def _examine(layout: StudyLayout, asked: _Asked, *, owned: bool = False) -> Exam
     from slurmtune.analysis.fsck.examine import Sources, examine
     from slurmtune.spec import launching
 
-    return examine(
+    found = examine(
         layout,
         Sources(
             identity=lambda: launching.read_identity(layout),
@@ -158,6 +158,18 @@ def _examine(layout: StudyLayout, asked: _Asked, *, owned: bool = False) -> Exam
         is_driven=not owned and study.driver_state(layout).alive,
         jobs=asked.jobs,
     )
+    refusal = "" if found.study is not None else study.why_code_is_not_run(layout)
+    if not refusal:
+        return found
+    return replace(found, findings=tuple(_without_replay(one, refusal) for one in found.findings))
+
+
+def _without_replay(finding: Finding, refusal: str) -> Finding:
+    """Return the finding; of a journal that was not replayed, without calling it damaged."""
+    if finding.code != "replay":
+        return finding
+    words = f"nothing that follows from the journal was checked: {refusal}"
+    return replace(finding, words=words)
 
 
 def _ask_slurm(layout: StudyLayout) -> _Asked:

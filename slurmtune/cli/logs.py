@@ -62,11 +62,26 @@ def logs(
         return
     number, given_rung = parse_trial(wanted)
     attempts = _attempts(layout, number, rung if rung is not None else given_rung)
+    ends: dict[str, int] = {}
     for attempt in attempts if everything else attempts[-1:]:
         output.say(_headline(layout, attempt))
-        end = _print_end(layout.output(attempt), None if everything else lines)
+        first = _first_in_process(layout, attempt)
+        if first != attempt:
+            where = "is above" if first in ends else "this is"
+            output.say(f"(it went on in the process of {_name(first)}, whose output {where})")
+        if first not in ends:
+            ends[first] = _print_end(layout.output(first), None if everything else lines)
     if follow:
-        _follow(layout, attempts[-1], end)
+        _follow(layout, attempts[-1], layout.output(first), ends[first])
+
+
+def _first_in_process(layout: StudyLayout, attempt: str) -> str:
+    """Return the attempt that the process of this one began with: its output is there."""
+    names = _attempts(layout, parse_attempt_id(attempt).trial, None)
+    place = names.index(attempt)
+    while place and _first_and_last(layout, names[place])[0].get("continued") is True:
+        place -= 1
+    return names[place]
 
 
 def _attempts(layout: StudyLayout, number: int, rung: int | None) -> list[str]:
@@ -97,10 +112,7 @@ def _key(name: str) -> tuple[int, int, str] | None:
 
 
 def _headline(layout: StudyLayout, attempt: str) -> str:
-    key = parse_attempt_id(attempt)
-    words = [f"{trial_id(key.trial)} rung {key.rung}"]
-    if key.number > 1:
-        words[0] += f", attempt {key.number}"
+    words = [_name(attempt)]
     start, end = _first_and_last(layout, attempt)
     if start:
         words += [f"job {start.get('job', '?')}", text.printable(str(start.get("host", "?")))]
@@ -113,6 +125,12 @@ def _headline(layout: StudyLayout, attempt: str) -> str:
     else:
         words.append(str(end.get("outcome", "")).lower().replace("_", " "))
     return output.paint(f"== {', '.join(words)} ==", "bold")
+
+
+def _name(attempt: str) -> str:
+    key = parse_attempt_id(attempt)
+    again = f", attempt {key.number}" if key.number > 1 else ""
+    return f"{trial_id(key.trial)} rung {key.rung}{again}"
 
 
 def _first_and_last(layout: StudyLayout, attempt: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -141,12 +159,12 @@ def _print_end(path: str, lines: int | None) -> int:
     return size
 
 
-def _follow(layout: StudyLayout, attempt: str, offset: int) -> None:
-    """Print what is appended until the attempt has ended."""
+def _follow(layout: StudyLayout, attempt: str, path: str, offset: int) -> None:
+    """Print what is appended to the output at ``path`` until the attempt has ended."""
     while True:
         has_ended = bool(_first_and_last(layout, attempt)[1])
         try:
-            data = fs.read_file(layout.output(attempt), offset)
+            data = fs.read_file(path, offset)
         except FileNotFoundError:
             data = b""
         offset += len(data)

@@ -66,10 +66,29 @@ def show(
     if trial.checkpoint:
         path = study.checkpoint_path(layout, trial.checkpoint)
         lines.append(f"ckpt    {text.short_path(path)}")
-    asks = identity.get("spec", {}).get("run", {}).get("args") == "none"
-    note = "     (asks slurmtune for the values above)" if asks else ""
+    notes = []
+    if identity.get("spec", {}).get("run", {}).get("args") == "none":
+        notes.append("asks slurmtune for the values above")
+    if part := _part(whole, trial, word):
+        notes.append(part)
+    note = f"     ({'; '.join(notes)})" if notes else ""
     lines.append(f"again   {shlex.join(command_of(identity, layout, trial))}{note}")
     output.say("\n".join(lines))
+
+
+def _part(whole: Study, trial: TrialRecord, word: str) -> str:
+    """Return which fold, or other instance, the command repeats, where each is a rung.
+
+    The program learns that from its environment, so its arguments need not tell.
+    """
+    attempt = trial.last_attempt
+    if not whole.scheduler.separate_rungs or attempt is None or attempt.end is None:
+        return ""
+    below = whole.scheduler.ladder(trial.bracket)[attempt.rung - 1] if attempt.rung else None
+    begin, name = below or 0, word or "resource"
+    if attempt.end - begin == 1:
+        return f"{name} {text.resource(attempt.end)} alone"
+    return f"{text.many(name)} {text.resource(begin)} -> {text.resource(attempt.end)}"
 
 
 def command_of(identity: dict[str, Any], layout: StudyLayout, trial: TrialRecord) -> list[str]:

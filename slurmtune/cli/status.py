@@ -6,7 +6,7 @@ people who watch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +23,8 @@ from slurmtune.store.layout import StudyLayout
 _DONE, _RUNNING, _WAITING, _PAUSED, _FAILED = 0, 10, 11, 12, 1
 _LEAST_WATCH_SECONDS = 1.0
 _LABEL = 7
+_MOST_RUNGS = 8
+"""With more rungs, those that no trial has reached yet are only counted."""
 _WORTH_TELLING = 0.05
 """GPU-hours that are shown as at least 0.1."""
 
@@ -158,8 +160,9 @@ def _rungs(overview: study.Overview) -> str:
     has_resource = any(row["resource"] is not None for row in rows) and overview["resource"]
     heads = ["rung", text.many(overview["resource"]), "waiting", "running", "done", "promoted"]
     heads += ["failed", f"best {overview['metric']}"]
+    shown = _reached(rows) if len(rows) > _MOST_RUNGS else rows
     cells = [heads]
-    for row in rows:
+    for row in shown:
         is_top = row is rows[-1]
         cells.append(
             [
@@ -174,7 +177,17 @@ def _rungs(overview: study.Overview) -> str:
             ]
         )
     kept = [i for i in range(len(heads)) if (i != 1 or has_resource) and (i != 5 or len(rows) > 1)]
-    return text.table([[line[i] for i in kept] for line in cells], ">" * len(kept), indent="  ")
+    table = text.table([[line[i] for i in kept] for line in cells], ">" * len(kept), indent="  ")
+    hidden = len(rows) - len(shown)
+    more = f"  ... {hidden} more rung{'s' * (hidden != 1)} not reached"
+    return f"{table}\n{more}" if hidden else table
+
+
+def _reached(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return the rungs up to the last that a trial was sent to; the first one always."""
+    counts = ("waiting", "running", "done", "promoted", "failed")
+    last = max((i for i, row in enumerate(rows) if any(row[one] for one in counts)), default=0)
+    return rows[: last + 1]
 
 
 def _queue(overview: study.Overview) -> list[str]:
@@ -223,8 +236,7 @@ def _best(overview: study.Overview) -> list[str]:
 
 
 def _left(overview: study.Overview) -> list[str]:
-    trials = overview["trials"]
-    done = f"{trials['started']} of {text.plural(trials['total'], 'trial')} started"
+    done = f"{summary.started(overview)} started"
     seconds = overview["eta_seconds"]
     if not is_unfinished(overview):
         return [_entry("ended", summary.counts(overview))]

@@ -153,6 +153,31 @@ def _is_words(value: Any) -> bool:
     return all(isinstance(word, str) for word in words)
 
 
+def why_code_is_not_run(layout: StudyLayout) -> str:
+    """Return why the study's own scheduler is not run here; empty when it is, or there is none."""
+    from slurmtune.spec import launching
+
+    try:
+        core = (launching.read_identity(layout) or {}).get("core")
+        owner = os.stat(layout.root).st_uid
+    except (StudyStateError, OSError):
+        return ""
+    if not isinstance(core, dict) or core.get("code") is None:
+        return ""
+    if owner != os.geteuid():
+        return (
+            "that runs the study's own scheduler, the code of another user, which is not done; "
+            "its owner can"
+        )
+    try:
+        fs.check_private(layout.root)
+    except StudyStateError as error:
+        return f"that runs the study's own scheduler, which is not done: {error}"
+    except OSError:
+        pass
+    return ""
+
+
 def command_to_continue(layout: StudyLayout, *, is_local: bool = False) -> str:
     """Return the command that continues the study, with the spec that it was launched with."""
     try:

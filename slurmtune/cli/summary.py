@@ -86,9 +86,15 @@ def at_resource(overview: Overview, resource: float | None, top: float | None) -
 def counts(overview: Overview) -> str:
     """Return ``81 of 81 trials, 80 good, 1 failed``."""
     trials = overview["trials"]
-    total = text.plural(trials["total"], "trial")
-    words = f"{trials['started']} of {total}, {trials['good']} good"
+    words = f"{started(overview)}, {trials['good']} good"
     return f"{words}, {trials['failed']} failed" if trials["failed"] else words
+
+
+def started(overview: Overview) -> str:
+    """Return ``7 of 81 trials``; where the scheduler decides how many, ``7 of at most 18``."""
+    trials = overview["trials"]
+    bound = "at most " if trials.get("at_most") is True else ""
+    return f"{trials['started']} of {bound}{text.plural(trials['total'], 'trial')}"
 
 
 def gpu_hours(overview: Overview) -> str:

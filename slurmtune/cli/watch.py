@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from slurmtune.cli import clock, output, text
+from slurmtune.cli import clock, output, summary, text
 from slurmtune.cli.summary import HAPPENED
 from slurmtune.core.events import (
     ArraySubmitted,
@@ -249,13 +249,13 @@ class Watcher:
 
     def _state_words(self, overview: Mapping[str, Any]) -> str:
         trials, rungs = overview["trials"], overview["rungs"]
-        # Most trials end at the first rung, so it tells best how far the study is.
-        over = rungs[0]["done"] + rungs[0]["failed"]
+        # Most trials end at their first rung, so it tells best how far the study is.
+        over = trials["good"] + trials["failed"]
         share = over / trials["total"] if trials["total"] else 0.0
         full = round(_BAR * min(1.0, share))
         parts = [
             f"[{self._name}] {'#' * full}{'-' * (_BAR - full)}",
-            f"{trials['started']} of {trials['total']}",
+            summary.started(overview).rpartition(" ")[0],
             f"{sum(row['waiting'] for row in rungs)} waiting",
             f"{sum(row['running'] for row in rungs)} running",
         ]

@@ -72,6 +72,7 @@ def overview(study: Study, around: Surroundings) -> dict[str, Any]:
         "resource": around.resource,
         "trials": {
             "total": _total_trials(study),
+            "at_most": _is_total_a_bound(study),
             "started": len(study.trials),
             "finished": study.final_trials,
             "good": study.results.good_trials,
@@ -105,8 +106,17 @@ def _total_trials(study: Study) -> int:
 
     How many a population or a race needs nobody knows before its end.
     """
-    is_done = study.finished == "done" and not study.exhausted
-    return len(study.trials) if is_done else study.limits.trials
+    return len(study.trials) if _has_started_all(study) else study.limits.trials
+
+
+def _is_total_a_bound(study: Study) -> bool:
+    """Tell whether fewer trials than the total may be started, by the scheduler's own choice."""
+    is_fixed = not (study.scheduler.copies or study.scheduler.separate_rungs)
+    return not is_fixed and not _has_started_all(study)
+
+
+def _has_started_all(study: Study) -> bool:
+    return study.finished == "done" and not study.exhausted
 
 
 def state_word(study: Study) -> str:
@@ -136,8 +146,29 @@ def best(study: Study) -> dict[str, Any] | None:
                 "top_resource": study.scheduler.ladder(first.bracket)[-1],
                 "checkpoint": first.checkpoint,
                 "next": [_ranked(study, trial, rung) for trial in others],
+                "lower": _better_below(study, rung),
             }
     return None
+
+
+def _better_below(study: Study, top: int) -> dict[str, Any] | None:
+    """Return the best result at a rung below, if it is better than the best at ``top``.
+
+    None where rungs are evaluations of their own: a single one of them says less, not more.
+    """
+    if study.scheduler.separate_rungs:
+        return None
+    found = [(*count.best[0], rung) for rung, count in study.results.rungs.items() if count.best]
+    # Of equal ones the highest rung.
+    loss, number, rung = min(found, key=lambda one: (one[0], -one[2]))
+    trial = study.trials[number]
+    if rung >= top or loss >= study.results.rungs[top].best[0][0]:
+        return None
+    return {
+        **_ranked(study, trial, rung),
+        "rung": rung,
+        "resource": study.scheduler.ladder(trial.bracket)[rung],
+    }
 
 
 def _ranked(study: Study, trial: TrialRecord, rung: int) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from slurmtune.schedulers.base import BaseScheduler
 from slurmtune.schedulers.ladder import check_bracket
 from slurmtune.schedulers.rung import Rung
 
+_RULE = "not worse than the median of the running averages at the same resource"
+"""Who goes on; an equal one is not worse."""
 _MOST_KEPT = 4096
 """Resources whose averages are kept in order; for others they are put in order when asked."""
 
@@ -223,14 +225,14 @@ class MedianRule(BaseScheduler):
         has_failed = trial not in self._told and self._rung.loss(trial) is None
         if seen is None:
             return Standing(
-                rule=self._rule,
+                rule=_RULE,
                 size=0,
                 place=None if has_failed else 0,
                 places=0,
                 outlook="it was never compared",
             )
         return Standing(
-            rule=self._rule,
+            rule=_RULE,
             size=seen.count,
             place=None if has_failed or seen.best is None else seen.better,
             places=(seen.count + 1) // 2,
@@ -258,13 +260,6 @@ class MedianRule(BaseScheduler):
         del trials
         spare, self._spare = self._spare, []
         return spare
-
-    @property
-    def _rule(self) -> str:
-        return (
-            "a trial stops when its best is worse than the median of the running averages of the "
-            f"completed trials, from resource {self._grace} on"
-        )
 
     def _outlook(self, trial: int, seen: _Comparison, *, has_failed: bool) -> str:
         if trial in self._told:

@@ -1,7 +1,7 @@
 """A scheduler of the user's own: its file is read once, kept with the study, and watched.
 
 What it does wrong is told as a mistake in that file, with the line, and never as a traceback: when
-it is loaded, when it is made, and when it is asked.
+it is loaded, when it is made, and when it is asked. `rehearsal` asks it before a study does.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.abc
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,19 @@ _MOST_CHARS = 500
 _BASE = "slurmtune.schedulers.base.BaseScheduler"
 
 
+class SchedulerMistake(SpecError):
+    """A scheduler raised an error, or answered what no study can carry out."""
+
+    def __init__(self, message: str, *, member: str, what: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.member = member
+        """What was asked of it, such as ``decide``."""
+        self.what = what
+        """What it did wrong."""
+        self.line = line
+        """Of its file, if the error came up there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerCode:
     """The file of a scheduler, as it was read."""
@@ -47,6 +61,8 @@ class SchedulerCode:
     text: bytes
     path: str
     """Where it was read."""
+    study: str = ""
+    """Name of the study that keeps this copy; empty: it is the user's own file."""
 
     @property
     def sha256(self) -> str:
@@ -70,7 +86,7 @@ class SchedulerCode:
             self._fail(error, f"{self.name} cannot be made")
         missing = [member for member in _MEMBERS if not hasattr(made, member)]
         if missing:
-            self._refuse(
+            self.refuse(
                 f"{self.name} has no {missing[0]}", f"derive it from {_BASE}, which has the rest"
             )
         return _Watched(self, cast("Scheduler", made))
@@ -86,6 +102,27 @@ class SchedulerCode:
                 line = trace.tb_lineno
             trace = trace.tb_next
         return line
+
+    def line_of(self, member: str) -> int | None:
+        """Return the line of this file where ``member`` is defined; None: it is not there."""
+        found = inspect.getattr_static(getattr(self._module(), self.name), member, None)
+        code = getattr(found.fget if isinstance(found, property) else found, "__code__", None)
+        return code.co_firstlineno if code and code.co_filename == self.path else None
+
+    def refuse(self, message: str, fix: str, line: int | None = None) -> NoReturn:
+        """Tell a mistake in this file, with a picture of the line.
+
+        Raises:
+            SpecErrors: always.
+        """
+        document = Document(self.file, self.text.decode("utf-8", errors="replace"))
+        mark = None
+        if line is not None:
+            shown = document.line(line)
+            start = len(shown) - len(shown.lstrip())
+            mark = Mark(line, start + 1, len(shown.strip()))
+        problem = document.problem("M12", message, mark, path="search.scheduler", fix=fix)
+        raise SpecErrors([problem]) from None
 
     def _module(self) -> ModuleType:
         """Return the file as a module, under a name that is its digest."""
@@ -117,25 +154,15 @@ class SchedulerCode:
         fix = did_you_mean(self.name, classes) or (
             f"classes there: {', '.join(classes)}" if classes else "it holds no class"
         )
-        self._refuse(f"{self.file} has no class {self.name}", fix)
+        self.refuse(f"{self.file} has no class {self.name}", fix)
 
     def _fail(self, error: BaseException, what: str) -> NoReturn:
         message = f"{what}: {_told(error)}"
         if isinstance(error, TypeError) and self.where(error) is None:
             # The call itself was wrong, so no line of the file was reached.
             fix = "it is called with levels=, reduction_factor= and what [search] options hold"
-            self._refuse(message, fix)
-        self._refuse(message, "", self.where(error))
-
-    def _refuse(self, message: str, fix: str, line: int | None = None) -> NoReturn:
-        document = Document(self.file, self.text.decode("utf-8", errors="replace"))
-        mark = None
-        if line is not None:
-            shown = document.line(line)
-            start = len(shown) - len(shown.lstrip())
-            mark = Mark(line, start + 1, len(shown.strip()))
-        problem = document.problem("M12", message, mark, path="search.scheduler", fix=fix)
-        raise SpecErrors([problem]) from None
+            self.refuse(message, fix)
+        self.refuse(message, "", self.where(error))
 
 
 class _Loader(importlib.abc.SourceLoader):
@@ -243,7 +270,13 @@ class _Watched:
             self._fail("standing", f"it returned {found!r}, with something that is no number")
 
     def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
-        return cast("Sequence[tuple[int, float | None]]", self._call("compared", trial, rung))
+        found = self._call("compared", trial, rung)
+        try:
+            return tuple(
+                (index(other), None if loss is None else float(loss)) for other, loss in found
+            )
+        except (TypeError, ValueError):
+            self._fail("compared", f"it returned {found!r}, not pairs of trial and loss")
 
     def spare(self, trials: int) -> Sequence[tuple[int, int]]:
         found = self._call("spare", trials)
@@ -278,12 +311,25 @@ class _Watched:
             self._fail(member, _told(error), self._code.where(error))
 
     def _fail(self, member: str, what: str, line: int | None = None) -> NoReturn:
-        place = self._code.file + ("" if line is None else f":{line}")
-        raise SpecError(
-            f"{place}: {self._code.name}.{member} failed: {what}\n"
-            "Nothing was decided. Mend the file and start a new study with another study.name: "
-            "this one keeps the file that it began with"
+        code = self._code
+        shown = code.line_of(member) if line is None else line
+        place = code.file + ("" if shown is None else f":{shown}")
+        raise SchedulerMistake(
+            f"{place}: {code.name}.{member} failed: {what}\n{_advice(code)}",
+            member=member,
+            what=what,
+            line=shown,
         ) from None
+
+
+def _advice(code: SchedulerCode) -> str:
+    if not code.study:
+        return f"Nothing was decided. Mend {code.file}"
+    return (
+        "Nothing was decided. The study goes on with its own copy of the file, so a mended one "
+        f'needs a new study: mend {code.file}, change study.name = "{code.study}" in the spec to '
+        "another name, and launch it"
+    )
 
 
 def read_code(scheduler: str, base_dir: str) -> SchedulerCode | None:
@@ -330,7 +376,11 @@ def stored_code(layout: StudyLayout, core: Mapping[str, Any]) -> SchedulerCode |
     except OSError as error:
         raise StudyStateError(f"{layout.scheduler} cannot be read: {error}") from error
     code = SchedulerCode(
-        file=str(told["file"]), name=str(told["class"]), text=text, path=layout.scheduler
+        file=str(told["file"]),
+        name=str(told["class"]),
+        text=text,
+        path=layout.scheduler,
+        study=os.path.basename(layout.root),
     )
     if code.sha256 != told["sha256"]:
         raise StudyStateError(

@@ -31,6 +31,7 @@ from slurmtune.spec.difference import Change, code_difference, difference, effec
 from slurmtune.spec.load import LoadedSpec
 from slurmtune.spec.model import Spec
 from slurmtune.spec.plan import build_plan, expected_units
+from slurmtune.spec.rehearsal import rehearse
 from slurmtune.store import fs, sealed
 from slurmtune.store.exchange import FileExchange
 from slurmtune.store.journal import Journal, history
@@ -126,6 +127,8 @@ def prepare(
     core = build.core_settings(spec, trials, code, space)
     # A scheduler or sampler that cannot be is told before anything is written.
     build.build_sampler(spec, space, trials, build.build_study(core, code).scheduler)
+    if code is not None and not os.path.lexists(layout.study):
+        rehearse(code, core)
     identity, changes, is_new = _identify(layout, loaded, core, code)
     study = _study_of(layout, identity)
     sampler = build.build_sampler(spec, space, trials, study.scheduler)

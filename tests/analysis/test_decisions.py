@@ -168,3 +168,40 @@ def test_a_trial_that_was_stopped_between_rungs_tells_how_far_it_was() -> None:
     }
     assert reached
     assert max(float(resource or 0) for resource in reached) < 9
+
+
+@pytest.fixture(scope="module")
+def late() -> StudyRig:
+    """Trials end before a request to stop can reach them."""
+    rig = StudyRig(
+        trials=12,
+        slots=2,
+        scheduler=lambda: MedianRule(9, grace=2, min_trials=3),
+        program=PowerLawCurves(seconds=4.0),
+        model={"visibility_delay_seconds": 20.0},
+    )
+    rig.run()
+    return rig
+
+
+def test_a_stop_that_came_too_late_is_known_as_such(late: StudyRig) -> None:
+    rulings = [e.ruling for e in ledger(late.empty_study(), late.stored_records()) if e.ruling]
+    stopped = {r.verdict.trial for r in rulings if r.verdict.kind is VerdictKind.STOPPED}
+
+    assert stopped
+    for trial in stopped:
+        told = story(late.empty_study(), late.stored_records(), trial or 0).rulings
+        assert [(r.verdict.kind, r.is_late) for r in told] == [
+            (VerdictKind.STOPPED, True),
+            (VerdictKind.COMPLETED, True),
+        ]
+    assert {r.verdict.trial for r in rulings if r.is_late} == stopped
+
+
+def test_a_stop_in_time_is_not_late() -> None:
+    rig = StudyRig(trials=12, slots=2, scheduler=lambda: MedianRule(9, grace=2, min_trials=3))
+    rig.run()
+    entries = ledger(rig.empty_study(), rig.stored_records())
+
+    assert any(entry.kind is VerdictKind.STOPPED for entry in entries)
+    assert not any(entry.ruling.is_late for entry in entries if entry.ruling is not None)

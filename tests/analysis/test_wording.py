@@ -148,3 +148,43 @@ def test_a_scheduler_without_standings_has_a_prospect_without_why() -> None:
 )
 def test_numbers_that_differ_look_different(values: list[float | None], texts: list[str]) -> None:
     assert numbers(values) == texts
+
+
+def test_a_stop_that_came_too_late_does_not_say_that_the_trial_stopped() -> None:
+    late = [
+        ruling(
+            kind,
+            is_late=True,
+            resource=resource,
+            verdict=Verdict(
+                kind=kind, trial=4, rung=0, standing=standing(outlook="never: it was stopped")
+            ),
+        )
+        for kind, resource in ((VerdictKind.STOPPED, 3), (VerdictKind.COMPLETED, 9))
+    ]
+
+    stop, end = map(HIGHER.ruling, late)
+
+    assert stop.startswith("told to stop at 3 epochs: acc 0.8, 2nd of 9; ")
+    assert end.startswith("had finished before it could, at 9 epochs: acc 0.8, 2nd of 9; ")
+    assert "never" not in stop + end
+
+
+@pytest.mark.parametrize(
+    ("wording", "told"),
+    [
+        (LOWER, "as at the same epoch; told so at 1 epoch, not at 2.5 epochs"),
+        (PLAIN, "as at the same resource; told so at resource 1, not at resource 2.5"),
+    ],
+)
+def test_the_resource_is_called_by_its_name(wording: Wording, told: str) -> None:
+    seen = standing(
+        rule="as at the same resource",
+        places=0,
+        outlook="told so at resource 1, not at resource 2.5",
+    )
+    verdict = Verdict(kind=VerdictKind.STOPPED, trial=4, rung=0, standing=seen)
+
+    words = wording.ruling(ruling(VerdictKind.STOPPED, verdict=verdict, cutoff=None))
+
+    assert words.endswith(told)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slurmtune.cli.study import overview_of
+from slurmtune.store import sealed
+from slurmtune.store.layout import StudyLayout
 from slurmtune.testing.written_study import rig_of, write_study
 
 PBT = """
@@ -71,3 +76,43 @@ def test_the_schedule_of_the_best_is_printed_if_it_has_one(run: Any, pbt: Path) 
 def test_without_heirs_best_says_nothing_of_them(run: Any, asha: Path) -> None:
     assert "lineage" not in json.loads(run("best", "--json", cwd=asha).out)
     assert "lineage" not in run("best", cwd=asha).out
+
+
+@pytest.fixture
+def of_another_user(asha: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study with a scheduler of its own, seen by somebody else."""
+    folder = tmp_path / "theirs"
+    shutil.copytree(asha, folder)
+    layout = StudyLayout(str(folder / "runs" / "rig"))
+    Path(layout.status).write_text(json.dumps(overview_of(layout)))
+    identity = sealed.unseal(Path(layout.study).read_bytes())
+    identity["core"]["code"] = {"file": "mine.py", "class": "Mine", "sha256": "0" * 64}
+    identity["spec"]["search"]["scheduler"] = "mine.py:Mine"
+    Path(layout.study).write_bytes(sealed.seal(identity))
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    return folder
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_best_of_another_user_needs_none_of_their_code(
+    run: Any, of_another_user: Path, options: list[str]
+) -> None:
+    ended = run("best", *options, cwd=of_another_user)
+
+    assert ended.code == 0
+    assert "t00000" in ended.out
+    assert "error" not in ended.err
+    assert "note: whether it went through several configs is not known" in ended.err
+
+
+def test_nobody_is_told_to_start_the_study_of_another_user_again(
+    run: Any, of_another_user: Path
+) -> None:
+    ended = run("fsck", cwd=of_another_user)
+
+    assert ended.code == 3
+    told = " ".join(ended.out.split())
+    assert "the code of another user, which is not done; its owner can (replay)" in told
+    assert "start again" not in told
+    assert "study.name" not in told

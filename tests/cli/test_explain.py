@@ -85,7 +85,7 @@ def test_a_promotion_tells_place_rule_and_cutoff(run: Any, asha: Path) -> None:
 def test_what_a_paused_trial_waits_for(run: Any, asha: Path) -> None:
     out = flat(run("explain", "rig", "1", cwd=asha).out)
 
-    assert re.search(r"now paused at 1 epoch: \d+th of 12; .* goes on when \d+ have finished", out)
+    assert re.search(r"now paused at 1 epoch: \d+th of 12; .* on when \d+ have finished", out)
 
 
 def test_all_shows_every_trial_of_the_rung(run: Any, asha: Path) -> None:

@@ -102,3 +102,16 @@ def test_of_separate_rungs_the_mean_is_shown(run: Any, irace: Path) -> None:
 
 def test_of_other_schedulers_there_is_no_mean(run: Any, asha: Path) -> None:
     assert "mean" not in run("show", "0", cwd=asha).out
+
+
+def test_of_separate_rungs_the_one_that_is_repeated_is_told(run: Any, irace: Path) -> None:
+    best = json.loads(run("best", "--json", cwd=irace).out)
+
+    again = run("show", best["trial"], cwd=irace).out.splitlines()[-1]
+
+    assert again.startswith("again   python train.py --x")
+    assert again.endswith(f"     (epoch {best['resource']} alone)")
+
+
+def test_of_other_schedulers_the_command_is_all(run: Any, asha: Path) -> None:
+    assert "(" not in run("show", "0", cwd=asha).out.splitlines()[-1]

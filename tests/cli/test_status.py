@@ -240,3 +240,55 @@ def test_no_color_wins(run: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("NO_COLOR", "1")
 
     assert "\x1b" not in run("best", cwd=fake.folder).out
+
+
+def test_a_total_that_is_only_a_bound_is_called_so(run: Any, fake: Any) -> None:
+    fake.publish(trials={**fake.overview["trials"], "started": 7, "total": 18, "at_most": True})
+
+    assert "(7 of at most 18 trials started)" in run("status", cwd=fake.folder).out
+
+
+def many_rungs(fake: Any, count: int) -> list[dict[str, Any]]:
+    """The three rungs of the study, and more that nobody has reached."""
+    none = {**fake.overview["rungs"][2], "running": 0}
+    more = [{**none, "rung": number, "resource": number + 7} for number in range(3, count)]
+    return [*fake.overview["rungs"], *more]
+
+
+def test_of_many_rungs_those_that_nobody_reached_are_only_counted(run: Any, fake: Any) -> None:
+    fake.publish(rungs=many_rungs(fake, 9))
+
+    out = run("status", cwd=fake.folder).out
+
+    assert "\n  ... 6 more rungs not reached\n" in out
+    assert out.split("best val_loss\n")[1].index("...") > out.split("best val_loss\n")[1].index(
+        "9"
+    )
+
+
+def test_a_few_rungs_are_all_listed(run: Any, fake: Any) -> None:
+    fake.publish(rungs=many_rungs(fake, 8))
+
+    out = run("status", cwd=fake.folder).out
+
+    assert "not reached" not in out
+    assert "\n     7      14 " in out
+
+
+def test_a_better_value_at_a_lower_rung_is_a_note(run: Any, fake: Any) -> None:
+    lower = {"trial": "t00003", "values": {"val_loss": 0.2}, "rung": 0, "resource": 1}
+    fake.publish(best={**fake.overview["best"], "lower": lower})
+
+    assert "note: t00003 had 0.2000 at 1 epoch\n" in run("best", cwd=fake.folder).err
+
+
+@pytest.mark.parametrize(
+    "lower", [None, 3, {}, {"values": 1}, {"values": {"val_loss": "x"}, "resource": 1}]
+)
+def test_without_one_there_is_no_such_note(run: Any, fake: Any, lower: Any) -> None:
+    fake.publish(best={**fake.overview["best"], "lower": lower})
+
+    ended = run("best", cwd=fake.folder)
+
+    assert ended.code == 0
+    assert " had " not in ended.err

@@ -27,8 +27,10 @@ from slurmtune.core.overview import SCHEMA, Surroundings, WaitingSlots, best, ov
 from slurmtune.core.study import Study, StudySettings
 from slurmtune.core.trial import Outcome
 from slurmtune.schedulers.asha import Asha
+from slurmtune.schedulers.irace import Irace
 from slurmtune.schedulers.pbt import Pbt
 from slurmtune.schedulers.single import SingleRung
+from slurmtune.testing.curves import PowerLawCurves
 from slurmtune.testing.study_rig import StudyRig
 
 AROUND = Surroundings(
@@ -139,6 +141,7 @@ def test_it_counts_trials() -> None:
 
     assert told.overview()["trials"] == {
         "total": 9,
+        "at_most": False,
         "started": 5,
         "finished": 1,
         "good": 1,
@@ -260,7 +263,64 @@ def test_the_best_is_that_of_the_highest_rung() -> None:
         "params": {"x": 1},
         "checkpoint": "1.t00001.r1.a1",
         "next": [],
+        "lower": {
+            "trial": "t00001",
+            "values": {"loss": 3.0},
+            "params": {"x": 1},
+            "rung": 0,
+            "resource": 1,
+        },
     }
+
+
+@pytest.mark.parametrize(("goal", "at_top"), [(Goal.MINIMIZE, 3.0), (Goal.MAXIMIZE, 8.0)])
+def test_a_lower_rung_is_told_only_when_its_best_is_better(goal: Goal, at_top: float) -> None:
+    told = Told(goal=goal)
+    for trial, loss in enumerate([5.0, 3.0, 8.0]):
+        told.run(trial, loss)
+    told.run(1 if goal is Goal.MINIMIZE else 2, at_top, rung=1)
+
+    found = best(told.study)
+
+    assert found is not None
+    assert found["rung"] == 1
+    assert found["lower"] is None
+
+
+def test_folds_are_not_compared_with_each_other() -> None:
+    """Here every further fold is worse, so that the mean of the first alone is the best."""
+    rig = StudyRig(
+        trials=8,
+        slots=2,
+        scheduler=lambda: Irace((1, 2, 3, 4, 5), dimension=1, budget=40, seed=0),
+        program=PowerLawCurves(rate=-0.5),
+    )
+    rig.run()
+
+    found = best(rig.study)
+
+    assert found is not None
+    assert found["rung"] > 0
+    first, top = (
+        rig.study.results.rungs[0].best_loss,
+        rig.study.results.rungs[found["rung"]].best_loss,
+    )
+    assert first is not None
+    assert top is not None
+    assert first < top
+    assert found["lower"] is None
+
+
+def test_how_many_trials_a_population_needs_is_a_bound_until_it_is_done() -> None:
+    def scheduler() -> Pbt:
+        return Pbt((1, 2, 3), 6, quantile=0.34, min_ready=1.0, seed=0)
+
+    begun = Told(scheduler=scheduler())
+    rig = StudyRig(trials=18, slots=4, scheduler=scheduler)
+    rig.run()
+
+    assert begun.overview()["trials"]["at_most"] is True
+    assert overview(rig.study, AROUND)["trials"]["at_most"] is False
 
 
 def test_the_best_is_told_as_it_was_reported_when_maximised() -> None:

@@ -415,3 +415,9 @@ def test_a_trial_is_started_once() -> None:
 def test_there_is_one_rung() -> None:
     with pytest.raises(ValueError, match="only rung 0"):
         of_means(3, 4, 5).finished(3, 1, 1.0)
+
+
+def test_the_rule_is_told_in_a_few_words() -> None:
+    rule = standing(of_means(3, 4, 5), 0).rule
+
+    assert rule == "not worse than the median of the running averages at the same resource"

@@ -133,7 +133,7 @@ def test_a_scheduler_that_exits_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("levels", ["[3, 1]", "[1, 1]", "[0, 3]", "[float('nan')]"])
 def test_a_ladder_increases(tmp_path: Path, levels: str) -> None:
     made = make(code_of(tmp_path, GOOD.replace("return self._levels", f"return {levels}")))
-    with pytest.raises(SpecError, match=r"mine\.py: Mine\.ladder failed: it returned"):
+    with pytest.raises(SpecError, match=r"mine\.py:9: Mine\.ladder failed: it returned"):
         made.ladder(0)
 
 
@@ -294,6 +294,41 @@ def test_a_study_is_built_from_its_copy(tmp_path: Path) -> None:
     core = core_of(code_of(tmp_path))
     code = stored_code(kept(tmp_path), core)
     assert isinstance(build.build_study(core, code).scheduler.decide(may_start=True), StartTrial)
+
+
+def test_a_study_that_fails_in_its_copy_tells_which_name_to_change(tmp_path: Path) -> None:
+    wrong = GOOD.replace("return StartTrial()", "raise KeyError(may_start)")
+    core = core_of(code_of(tmp_path, wrong))
+    made = build.build_scheduler(core, stored_code(kept(tmp_path, wrong), core))
+
+    with pytest.raises(SpecError) as caught:
+        made.decide(may_start=True)
+
+    assert str(caught.value) == (
+        "mine.py:13: Mine.decide failed: KeyError: True\n"
+        "Nothing was decided. The study goes on with its own copy of the file, so a mended one "
+        'needs a new study: mend mine.py, change study.name = "study" in the spec to another '
+        "name, and launch it"
+    )
+
+
+def test_without_a_study_no_other_name_is_asked_for(tmp_path: Path) -> None:
+    made = make(code_of(tmp_path, GOOD.replace("return StartTrial()", "return 1")))
+    with pytest.raises(SpecError, match=r"Nothing was decided\. Mend mine\.py$"):
+        made.decide(may_start=True)
+
+
+@pytest.mark.parametrize("answer", ["[0]", "None", "[('t', 0.5)]", "[(0, 'low')]"])
+def test_what_is_compared_must_be_pairs(tmp_path: Path, answer: str) -> None:
+    more = f"\n    def compared(self, trial, rung):\n        return {answer}\n"
+    with pytest.raises(SpecError, match=r"mine\.py:\d+: Mine\.compared failed: it returned"):
+        asked(tmp_path, "None", more).compared(0, 0)
+
+
+def test_a_call_that_it_does_not_take_has_the_line_of_the_method(tmp_path: Path) -> None:
+    made = make(code_of(tmp_path, GOOD.replace("(self, trial, rung, loss)", "(self, trial)")))
+    with pytest.raises(SpecError, match=r"mine\.py:18: Mine\.finished failed: TypeError"):
+        made.finished(0, 0, 1.0)
 
 
 def test_a_copy_that_was_changed_is_refused(tmp_path: Path) -> None:
