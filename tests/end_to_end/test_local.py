@@ -416,4 +416,11 @@ def test_what_a_driver_publishes_tells_how_it_ended(make_study: MakeStudy) -> No
     assert live.run("--local=2").code == 0
     overview = json.loads(Path(live.layout.status).read_text())
     assert (overview["state"], overview["driver"]["alive"]) == ("done", False)
-    assert overview["trials"] == {"total": 4, "started": 4, "finished": 4, "good": 4, "failed": 0}
+    assert overview["trials"] == {
+        "total": 4,
+        "at_most": False,
+        "started": 4,
+        "finished": 4,
+        "good": 4,
+        "failed": 0,
+    }
