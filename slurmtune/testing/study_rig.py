@@ -220,20 +220,29 @@ def snapshot(value: Any) -> Any:
     """Return all that ``value`` holds as nested tuples of text, for comparing two states.
 
     Follows dataclasses, containers and the attributes of objects; leaves functions out. Order of
-    insertion counts, and NaN equals NaN.
+    insertion counts, and NaN equals NaN. An object that is met again is told by its number.
     """
+    return _snapshot(value, {})
+
+
+def _snapshot(value: Any, met: dict[int, tuple[int, Any]]) -> Any:
     if value is None or isinstance(value, str | int | float | Enum):
         return repr(value)
     if isinstance(value, Mapping):
-        return _pairs(value.items())
+        return _pairs(value.items(), met)
     if isinstance(value, set | frozenset):
         return tuple(sorted(map(repr, value)))
     if isinstance(value, Iterable):
-        return tuple(snapshot(item) for item in value)
+        return tuple(_snapshot(item, met) for item in value)
+    if id(value) in met:
+        return ("object", met[id(value)][0])
+    met[id(value)] = (len(met), value)  # kept, so that no other object gets its id
     if is_dataclass(value):
-        return _pairs((field.name, getattr(value, field.name)) for field in fields(value))
-    return _pairs(getattr(value, "__dict__", {}).items())
+        return _pairs(((field.name, getattr(value, field.name)) for field in fields(value)), met)
+    return _pairs(getattr(value, "__dict__", {}).items(), met)
 
 
-def _pairs(items: Iterable[tuple[Any, Any]]) -> tuple[tuple[str, Any], ...]:
-    return tuple((repr(key), snapshot(item)) for key, item in items if not callable(item))
+def _pairs(
+    items: Iterable[tuple[Any, Any]], met: dict[int, tuple[int, Any]]
+) -> tuple[tuple[str, Any], ...]:
+    return tuple((repr(key), _snapshot(item, met)) for key, item in items if not callable(item))

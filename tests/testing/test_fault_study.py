@@ -16,7 +16,7 @@ from slurmtune.testing.faults.planted import PLANTED
 from slurmtune.testing.simulate_faults import main
 from slurmtune.testing.study_rig import StudyRig
 
-STUDIES = 600 if os.environ.get("CI") else 200
+STUDIES = 1000 if os.environ.get("CI") else 200
 PARTS = 4
 HOUR = 3600.0
 FAULTS = {
