@@ -127,7 +127,7 @@ def prepare(
     core = build.core_settings(spec, trials, code, space)
     # A scheduler or sampler that cannot be is told before anything is written.
     build.build_sampler(spec, space, trials, build.build_study(core, code).scheduler)
-    if code is not None and not os.path.lexists(layout.study):
+    if code is not None and read_identity(layout) is None:
         rehearse(code, core)
     identity, changes, is_new = _identify(layout, loaded, core, code)
     study = _study_of(layout, identity)

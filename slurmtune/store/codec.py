@@ -24,7 +24,7 @@ from slurmtune.core.actions import (
 from slurmtune.core.ids import trial_id
 from slurmtune.core.ports import Standing
 from slurmtune.core.trial import Outcome
-from slurmtune.core.verdict import Verdict, VerdictKind
+from slurmtune.core.verdict import Verdict
 from slurmtune.errors import CorruptJournalError
 from slurmtune.store.frame import decode_number, encode_number
 
@@ -126,25 +126,6 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
     if verdict.standing is not None:
         record["standing"] = _given(verdict.standing, _STANDING_FIELDS)
     return record
-
-
-def decode_verdict(record: Mapping[str, Any]) -> Verdict:
-    """Return the verdict of a record.
-
-    Raises:
-        CorruptJournalError: it is no record of a verdict.
-    """
-    values = dict(record)
-    try:
-        standing = values.pop("standing", None)
-        kind = VerdictKind(values.pop("kind"))
-        return Verdict(
-            kind=kind,
-            standing=None if standing is None else Standing(**{"place": None, **standing}),
-            **values,
-        )
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CorruptJournalError(f"the journal holds a damaged verdict: {error}") from error
 
 
 def _given(value: Verdict | Standing, names: tuple[str, ...]) -> dict[str, Any]:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -82,7 +83,7 @@ def mixed_space() -> Space:
     )
 
 
-class SamplerContract:
+class SamplerContract(ABC):
     """Inherit, and say how your sampler is made."""
 
     needs_finite_space = False
@@ -94,9 +95,9 @@ class SamplerContract:
     trials = 24
     """How many trials a test runs."""
 
+    @abstractmethod
     def make_sampler(self, space: Space) -> Sampler:
         """Return a new sampler on ``space``."""
-        raise NotImplementedError
 
     def spaces(self) -> list[Space]:
         """Return the spaces to try."""

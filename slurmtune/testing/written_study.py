@@ -28,6 +28,38 @@ from slurmtune.testing.study_rig import StudyRig
 _NAME = "rig"
 
 
+def spec_text(scheduler: str, *, trials: int, top: int = 9) -> str:
+    """Return the spec of a small study with rungs, for `rig_of`."""
+    return f"""
+[study]
+name = "{_NAME}"
+[run]
+command = "python train.py"
+[space]
+lr = {{ loguniform = [1e-4, 1e-1] }}
+[objective]
+metric = "val_loss"
+goal = "minimize"
+[search]
+scheduler = "{scheduler}"
+trials = {trials}
+parallel = 3
+[fidelity]
+resource = "epoch"
+max = {top}
+"""
+
+
+def simulate_into(folder: Path, spec: str, **options: Any) -> Path:
+    """Make a folder with this spec and the study that it gives on the simulated cluster."""
+    folder.mkdir()
+    (folder / "spec.toml").write_text(spec)
+    rig = rig_of(folder / "spec.toml", **options)
+    rig.run()
+    write_study(folder / "spec.toml", rig.stored_records())
+    return folder
+
+
 def rig_of(spec: Path, **options: Any) -> StudyRig:
     """Return a rig with the scheduler of a spec, whose metric must be that of the rig."""
     loaded = load_spec(str(spec), ())

@@ -15,26 +15,15 @@ from slurmtune.core.trial import AttemptState
 from slurmtune.spec import launching
 from slurmtune.store import checkpoint, frame, fs
 from slurmtune.store.layout import StudyLayout
-from slurmtune.testing.written_study import rig_of, write_journal, write_logs, write_study
+from slurmtune.testing.written_study import (
+    rig_of,
+    spec_text,
+    write_journal,
+    write_logs,
+    write_study,
+)
 
-SPEC = """
-[study]
-name = "rig"
-[run]
-command = "python train.py"
-[space]
-lr = { loguniform = [1e-4, 1e-1] }
-[objective]
-metric = "val_loss"
-goal = "minimize"
-[search]
-scheduler = "pbt"
-trials = 6
-parallel = 3
-[fidelity]
-resource = "epoch"
-max = 5
-"""
+SPEC = spec_text("pbt", trials=6, top=5)
 
 
 class Written:

@@ -14,26 +14,9 @@ from slurmtune.errors import CorruptJournalError
 from slurmtune.store import frame
 from slurmtune.store.layout import StudyLayout
 from slurmtune.testing.study_rig import StudyRig
-from slurmtune.testing.written_study import rig_of, write_study
+from slurmtune.testing.written_study import rig_of, spec_text, write_study
 
-SPEC = """
-[study]
-name = "rig"
-[run]
-command = "python train.py"
-[space]
-lr = { loguniform = [1e-4, 1e-1] }
-[objective]
-metric = "val_loss"
-goal = "minimize"
-[search]
-scheduler = "asha"
-trials = 9
-parallel = 3
-[fidelity]
-resource = "epoch"
-max = 9
-"""
+SPEC = spec_text("asha", trials=9)
 Records = list[dict[str, Any]]
 
 

@@ -10,53 +10,27 @@ from typing import Any
 import pytest
 
 from slurmtune.cli import explain
-from slurmtune.testing.written_study import rig_of, write_study
+from slurmtune.testing.written_study import simulate_into, spec_text
 
-SPEC = """
-[study]
-name = "rig"
-[run]
-command = "python train.py"
-[space]
-lr = { loguniform = [1e-4, 1e-1] }
-[objective]
-metric = "val_loss"
-goal = "minimize"
-[search]
-scheduler = "asha"
-trials = 12
-parallel = 3
-[fidelity]
-resource = "epoch"
-max = 9
-"""
-
-
-def write(folder: Path, spec: str = SPEC, **options: Any) -> Path:
-    folder.mkdir()
-    (folder / "spec.toml").write_text(spec)
-    rig = rig_of(folder / "spec.toml", **options)
-    rig.run()
-    write_study(folder / "spec.toml", rig.stored_records())
-    return folder
+SPEC = spec_text("asha", trials=12)
 
 
 @pytest.fixture(scope="module")
 def asha(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("explain") / "asha")
+    return simulate_into(tmp_path_factory.mktemp("explain") / "asha", SPEC)
 
 
 @pytest.fixture(scope="module")
 def unlucky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose slots are pre-empted again and again."""
     model = {"preemptions_per_hour": 20.0}
-    return write(tmp_path_factory.mktemp("explain") / "unlucky", model=model)
+    return simulate_into(tmp_path_factory.mktemp("explain") / "unlucky", SPEC, model=model)
 
 
 @pytest.fixture(scope="module")
 def pbt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = SPEC.replace('"asha"', '"pbt"').replace("trials = 12", "trials = 6")
-    return write(tmp_path_factory.mktemp("explain") / "pbt", spec)
+    return simulate_into(tmp_path_factory.mktemp("explain") / "pbt", spec)
 
 
 def flat(text: str) -> str:

@@ -9,26 +9,9 @@ from typing import Any
 import pytest
 
 from slurmtune.store.layout import StudyLayout
-from slurmtune.testing.written_study import rig_of, write_journal, write_study
+from slurmtune.testing.written_study import rig_of, spec_text, write_journal, write_study
 
-SPEC = """
-[study]
-name = "rig"
-[run]
-command = "python train.py"
-[space]
-lr = { loguniform = [1e-4, 1e-1] }
-[objective]
-metric = "val_loss"
-goal = "minimize"
-[search]
-scheduler = "asha"
-trials = 9
-parallel = 3
-[fidelity]
-resource = "epoch"
-max = 9
-"""
+SPEC = spec_text("asha", trials=9)
 
 
 class Written:

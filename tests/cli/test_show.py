@@ -8,51 +8,25 @@ from typing import Any
 
 import pytest
 
-from slurmtune.testing.written_study import rig_of, write_study
+from slurmtune.testing.written_study import simulate_into, spec_text
 
-PBT = """
-[study]
-name = "rig"
-[run]
-command = "python train.py"
-[space]
-lr = { loguniform = [1e-4, 1e-1] }
-[objective]
-metric = "val_loss"
-goal = "minimize"
-[search]
-scheduler = "pbt"
-trials = 6
-parallel = 3
-[fidelity]
-resource = "epoch"
-max = 9
-"""
-
-
-def write(folder: Path, spec: str) -> Path:
-    folder.mkdir()
-    (folder / "spec.toml").write_text(spec)
-    rig = rig_of(folder / "spec.toml")
-    rig.run()
-    write_study(folder / "spec.toml", rig.stored_records())
-    return folder
+PBT = spec_text("pbt", trials=6)
 
 
 @pytest.fixture(scope="module")
 def pbt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("show") / "pbt", PBT)
+    return simulate_into(tmp_path_factory.mktemp("show") / "pbt", PBT)
 
 
 @pytest.fixture(scope="module")
 def asha(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("show") / "asha", PBT.replace("pbt", "asha"))
+    return simulate_into(tmp_path_factory.mktemp("show") / "asha", PBT.replace("pbt", "asha"))
 
 
 @pytest.fixture(scope="module")
 def irace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = PBT.replace("pbt", "irace").replace("trials = 6", "trials = 12")
-    return write(tmp_path_factory.mktemp("show") / "irace", spec)
+    return simulate_into(tmp_path_factory.mktemp("show") / "irace", spec)
 
 
 @pytest.fixture
