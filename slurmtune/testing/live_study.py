@@ -45,11 +45,12 @@ while [ "$e" -lt "$SLURMTUNE_END" ]; do
   [ -z "$1" ] || sleep "$1"
   e=$((e + 1))
   echo "{\\"epoch\\": $e, \\"loss\\": $((q / e))}" >> "$SLURMTUNE_METRICS"
+  while [ -e "$HOLD" ]; do sleep 0.2; done
 done
 echo "$e" > "$SLURMTUNE_SAVE/epoch"
 """
 """Trains an integer ``q`` for as many epochs as it is told and saves the last one; its first
-argument is how long an epoch takes."""
+argument is how long an epoch takes. Goes no further than the first one while the study is held."""
 
 COMMAND_LINE = (sys.executable, "-m", "slurmtune.cli.app", "launch")
 FAST_ON_SLURM = (sys.executable, "-m", "slurmtune.testing.live_study")
@@ -162,9 +163,11 @@ class LiveStudy:
         self.spec = folder / "spec.toml"
         self.layout = StudyLayout(str(folder / "runs" / _NAME))
         """Of the study; a spec that was there already may give it another name."""
+        self._hold = folder / "hold"
         self.environment = {
             **os.environ,
             "STARTS": str(folder / "starts"),
+            "HOLD": str(self._hold),
             _MARK: str(folder),
             **(environment or {}),
         }
@@ -178,6 +181,19 @@ class LiveStudy:
     def write_spec(self, text: str) -> None:
         """Replace the spec."""
         self.spec.write_text(f'[study]\nname = "{_NAME}"\n{text}')
+
+    # ------------------------------------------------------------------ programs
+
+    def hold(self) -> None:
+        """Let no program go further than its next report until ``go_on``.
+
+        What a test does in between then meets running programs, however slow the machine is.
+        """
+        self._hold.touch()
+
+    def go_on(self) -> None:
+        """Let the programs go on."""
+        self._hold.unlink()
 
     # ------------------------------------------------------------------ drivers
 
