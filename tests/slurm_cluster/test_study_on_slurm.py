@@ -52,8 +52,6 @@ linger = "2s"
 )
 GPU = "gpus_per_node = 1"
 PATIENCE_SECONDS = 60.0
-SLOW = "1.3"
-"""Seconds for an epoch with which a study lasts longer than a driver waits until it looks for a lost array."""
 
 
 def spec(
@@ -192,11 +190,11 @@ def test_a_study_on_a_cluster_with_accounting(make_study: MakeStudy) -> None:
 def test_a_new_driver_adopts_what_runs(make_study: MakeStudy) -> None:
     """Killed while all is under way: attempts run once each, and no array is submitted for lost ones."""
     live = make_study(spec(unit="0.3"))
-    driver = live.launch()
-    live.wait_until(lambda: len(live.starts) >= 2, what="two programs run")
+    driver = running_driver(live)
     driver.kill()
     before = submitted(live)
     assert before
+    live.go_on()
     assert live.run().code == 0
     assert_undisturbed(live)
     assert submitted(live)[: len(before)] == before
@@ -237,12 +235,16 @@ def job_said(live: LiveStudy) -> str:
 
 def test_an_array_whose_id_no_driver_learnt_is_found_by_its_name(make_study: MakeStudy) -> None:
     """The driver is killed after sbatch submitted and before it could write the id down."""
-    live = make_study(spec(unit=SLOW))
+    live = make_study(spec())
     # Above us: timeout, and above that the driver.
     wrap_sbatch(live, "kill -9 $(ps -o ppid= -p $PPID); exit 0")
+    live.hold()
     assert live.launch().wait().code == -signal.SIGKILL
     assert submitted(live) == []
-    assert live.run().code == 0
+    driver = live.launch()
+    live.wait_until(partial(submitted, live), what="the array is found")
+    live.go_on()
+    assert driver.wait().code == 0
     assert submitted(live)[0] == job_said(live)
     assert_undisturbed(live)
 
@@ -250,12 +252,16 @@ def test_an_array_whose_id_no_driver_learnt_is_found_by_its_name(make_study: Mak
 def test_an_array_is_adopted_when_sbatch_timed_out_after_it_submitted(
     make_study: MakeStudy,
 ) -> None:
-    live = make_study(spec(unit=SLOW))
+    live = make_study(spec())
     complaint = (
         "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
     )
     wrap_sbatch(live, f"echo '{complaint}' >&2; exit 1")
-    done = live.run()
+    live.hold()
+    driver = live.launch()
+    live.wait_until(partial(submitted, live), what="the array is found")
+    live.go_on()
+    done = driver.wait()
     assert done.code == 0, done.text
     assert "trying again" in done.text
     assert submitted(live)[0] == job_said(live)
@@ -266,7 +272,8 @@ def test_an_array_is_adopted_when_sbatch_timed_out_after_it_submitted(
 
 
 def running_driver(live: LiveStudy, count: int = 2) -> DriverProcess:
-    """A driver, returned when it knows that so many attempts run."""
+    """A driver, returned when it knows that so many attempts run; they wait for ``live.go_on()``."""
+    live.hold()
     driver = live.launch()
     live.wait_until(
         lambda: len(running(live)) >= count, what=f"the driver knows of {count} attempts"
@@ -274,12 +281,21 @@ def running_driver(live: LiveStudy, count: int = 2) -> DriverProcess:
     return driver
 
 
+def go_on_after_preemption(live: LiveStudy) -> None:
+    live.wait_until(
+        lambda: Outcome.PREEMPTED in live.outcomes().values(),
+        what="the driver knows that one left",
+    )
+    live.go_on()
+
+
 def test_an_attempt_whose_slot_is_cancelled_is_repeated(
     make_study: MakeStudy, slurm_cluster: Any
 ) -> None:
-    live = make_study(spec(unit="1", trials=3, top=3, parallel=2))
+    live = make_study(spec(scheduler="none", trials=3, top=3, parallel=2))
     driver = running_driver(live)
     slurm_cluster.output(["scancel", running(live)[0]])
+    go_on_after_preemption(live)
     assert driver.wait(PATIENCE_SECONDS).code == 0
     again = assert_repeated(live, Outcome.PREEMPTED)
     first, second = (live.study().attempt(name) for name in (again.replace("a2", "a1"), again))
@@ -289,9 +305,10 @@ def test_an_attempt_whose_slot_is_cancelled_is_repeated(
 def test_an_attempt_whose_slot_is_requeued_is_repeated(
     make_study: MakeStudy, slurm_cluster: Any
 ) -> None:
-    live = make_study(spec(unit="1", trials=3, top=3, parallel=2))
+    live = make_study(spec(scheduler="none", trials=3, top=3, parallel=2))
     driver = running_driver(live)
     slurm_cluster.output(["scontrol", "requeue", running(live)[0]])
+    go_on_after_preemption(live)
     assert driver.wait(PATIENCE_SECONDS).code == 0
     assert_repeated(live, Outcome.PREEMPTED)
 
@@ -300,10 +317,11 @@ def test_an_attempt_whose_slot_is_requeued_is_repeated(
 def test_an_attempt_whose_slot_is_preempted_is_repeated(
     make_study: MakeStudy, slurm_cluster: Any
 ) -> None:
-    live = make_study(spec(unit="1", trials=3, top=3, parallel=2))
+    live = make_study(spec(scheduler="none", trials=3, top=3, parallel=2))
     driver = running_driver(live)
     # Two CPUs are free: one of the two slots has to make room.
     slurm_cluster.output(["sbatch", "--partition=high", "--cpus-per-task=3", "--wrap=sleep 60"])
+    go_on_after_preemption(live)
     assert driver.wait(PATIENCE_SECONDS).code == 0
     assert_repeated(live, Outcome.PREEMPTED)
 
@@ -370,7 +388,8 @@ def test_what_slurm_refuses_is_told_before_anything_is_written(make_study: MakeS
 def test_a_driver_that_is_interrupted_leaves_its_jobs(
     make_study: MakeStudy, slurm_cluster: Any
 ) -> None:
-    live = make_study(spec(unit="1"), driver=COMMAND_LINE)
+    live = make_study(spec(), driver=COMMAND_LINE)
+    live.hold()
     driver = live.launch("--yes")
     live.wait_until(lambda: len(live.starts) >= 2, what="two programs run")
     driver.signal(signal.SIGTERM)
@@ -378,6 +397,7 @@ def test_a_driver_that_is_interrupted_leaves_its_jobs(
     assert done.code == 128 + signal.SIGTERM
     assert "stay in the queue and will finish by themselves" in done.text
     assert slurm_cluster.jobs()
+    live.go_on()
     assert live.run("--yes").code == 0
     assert_undisturbed(live)
 
