@@ -294,7 +294,7 @@ class LocalBackend:
     def _look(self, slot: _Slot) -> None:
         """Notice that a running slot has ended, or must be killed."""
         if slot.kill_time is not None and time.monotonic() >= slot.kill_time:
-            _kill_all(slot)
+            _kill_all(self._mark(slot))
         if slot.process is not None:
             exit_code = slot.process.poll()
             if exit_code is None:
@@ -316,7 +316,7 @@ class LocalBackend:
 
     def _end(self, slot: _Slot, outcome: Outcome, reason: str) -> None:
         # The user's program is a process group of its own and outlives a killed slot.
-        _kill_all(slot)
+        _kill_all(self._mark(slot))
         slot.end(Outcome.CANCELLED if slot.is_cancelled else outcome, reason)
 
     def _last_words(self, slot: _Slot) -> str:
@@ -389,6 +389,10 @@ class LocalBackend:
         else:
             slot.state, slot.pid = SlotState.RUNNING, slot.process.pid
 
+    def _mark(self, slot: _Slot) -> str:
+        """Return what tells this slot from all others, also from those of a copy of the study."""
+        return f"{slot.token}.{slot.index} {os.path.realpath(self._layout.root)}"
+
     def _environment(self, slot: _Slot, outer: Mapping[str, str]) -> dict[str, str]:
         """Return the slot's environment: ours, without traces of a Slurm job or another slot."""
         inner = {
@@ -396,7 +400,7 @@ class LocalBackend:
             for name, value in outer.items()
             if not name.startswith(("SLURM_", "SLURMD_", "SLURMTUNE_"))
         }
-        inner[SLOT_VARIABLE] = _mark(slot)
+        inner[SLOT_VARIABLE] = self._mark(slot)
         if self._gpus:
             inner["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
         search = [self._layout.library, *filter(None, [outer.get("PYTHONPATH")])]
@@ -430,10 +434,6 @@ class LocalBackend:
 
 def _slot_name(index: int) -> str:
     return f"local-{index}.slot"
-
-
-def _mark(slot: _Slot) -> str:
-    return f"{slot.token}.{slot.index}"
 
 
 def _status(slot: _Slot) -> SlotStatus:
@@ -498,15 +498,15 @@ def _is_alive(identity: _Identity) -> bool:
     return int(fields[19]) == identity.start_ticks and fields[0] not in ("Z", "X")
 
 
-def _kill_all(slot: _Slot) -> None:
-    """Kill every process of the slot, recognised by the mark in its environment."""
-    mark = f"{SLOT_VARIABLE}={_mark(slot)}".encode("ascii")
+def _kill_all(mark: str) -> None:
+    """Kill every process of a slot, recognised by the mark in its environment."""
+    entry = os.fsencode(f"{SLOT_VARIABLE}={mark}")
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
             continue
         try:
             with open(f"/proc/{name}/environ", "rb") as file:
-                is_ours = mark in file.read().split(b"\0")
+                is_ours = entry in file.read().split(b"\0")
             if is_ours:
                 os.kill(int(name), signal.SIGKILL)
         except OSError:

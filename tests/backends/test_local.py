@@ -268,6 +268,26 @@ class TestRunning:
         assert status.reason == "exit code 78: slurmtune: this setup line failed: false"
         assert not os.path.exists(os.path.join(layout.root, "args.0"))
 
+    def test_a_slot_of_the_same_name_in_a_copy_of_the_study_lives_on(
+        self, layout: StudyLayout, make: Make, tmp_path: Path, python: str
+    ) -> None:
+        """A study that was copied while it ran goes on in both places with the same tokens."""
+        does(layout, "exit 0")
+        copy = StudyLayout(str(tmp_path / "copy"))
+        copy.create()
+        does(copy, f"{WAIT}; exit 0")
+        other = LocalBackend(copy, slots=4, python=python)
+        other.submit(an_array())
+        until(lambda: states(other) == ["RUNNING"] and environment(copy))
+        backend = make()
+        backend.submit(an_array())
+
+        ended(backend)
+
+        assert states(other) == ["RUNNING"]
+        go(copy)
+        assert ended(other)[0].outcome is Outcome.SUCCEEDED
+
     def test_what_a_dead_slot_leaves_behind_is_killed(
         self, layout: StudyLayout, make: Make
     ) -> None:
@@ -300,7 +320,7 @@ class TestEnvironment:
 
         assert not [name for name in found if name.startswith("SLURM_")]
         assert "SLURMTUNE_TRIAL" not in found
-        assert found[SLOT_VARIABLE] == "tok-1.0"
+        assert found[SLOT_VARIABLE] == f"tok-1.0 {os.path.realpath(layout.root)}"
         assert found["OMP_NUM_THREADS"] == "3"
         assert found["CUDA_VISIBLE_DEVICES"] == "5"
 
