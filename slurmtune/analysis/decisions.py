@@ -6,6 +6,7 @@ study tells what it judged. Losses become values of the user's metric here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -22,6 +23,7 @@ from slurmtune.core.events import (
     StudyOpened,
 )
 from slurmtune.core.ids import parse_attempt_id
+from slurmtune.core.objective import Objective
 from slurmtune.core.ports import Asked, Standing
 from slurmtune.core.record import TrialRecord
 from slurmtune.core.study import Study
@@ -33,6 +35,8 @@ from slurmtune.store.codec import decode_event
 
 Record = Mapping[str, Any]
 """A record of the journal."""
+_LOSS = re.compile(r"\bloss\b(?: (-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\b)?")
+"""How schedulers speak of the metric."""
 See = Callable[[int, Event], None]
 """Called after each record with its number and its event, when the study has followed it."""
 
@@ -65,6 +69,11 @@ class Ruling:
     value: float | None
     cutoff: float | None
     """Value that had to be reached, where there is one."""
+    best: float | None = None
+    """Value that it is ranked by, where that is not `value`."""
+    measured: Resource | None = None
+    """What the trial was trained for when it reported `value`, or failed, where that is not
+    `resource`."""
     compared: tuple[Rival, ...] = ()
     """Trials that it was compared with at that moment, best first, itself among them."""
     is_late: bool = False
@@ -214,7 +223,9 @@ def ledger(study: Study, records: Iterable[Record], trial: int | None = None) ->
             entries.append(
                 Entry(record=number, time=event.time, kind=EntryKind.HALTED, detail=detail)
             )
-        if study.finished not in {finished, ""}:
+        # Opened again with nothing left to do it ends at once, by the same decision.
+        ends_again = isinstance(event, StudyOpened)
+        if study.finished and (ends_again or study.finished != finished):
             entries.append(
                 Entry(
                     record=number,
@@ -251,7 +262,7 @@ def ruling(
     if verdict.kind is VerdictKind.PROMOTED and verdict.trial is not None:
         above = study.trials[verdict.trial].target_rung
     to_value = study.settings.objective.value
-    standing = verdict.standing
+    standing = _in_values(verdict.standing, study.settings.objective)
     value = to_value(verdict.loss)
     if study.scheduler.separate_rungs and verdict.trial is not None and value is not None:
         # Trials are compared by their means.
@@ -259,26 +270,62 @@ def ruling(
     resource = ladder[verdict.rung] if verdict.rung < len(ladder) else None
     if verdict.kind is VerdictKind.STOPPED and verdict.trial is not None:
         resource = _reached(study.trials[verdict.trial], resource)
+    is_late = (
+        verdict.kind is VerdictKind.COMPLETED
+        and verdict.trial is not None
+        and study.trials[verdict.trial].stop_wanted
+    )
     return Ruling(
         record=record,
         time=time,
-        verdict=verdict,
+        verdict=replace(verdict, standing=standing),
         resource=resource,
         next_rung=above,
         next_resource=ladder[above] if above < len(ladder) else None,
         value=value,
         cutoff=None if standing is None else to_value(standing.cutoff),
+        best=None if standing is None else to_value(standing.best),
+        measured=_measured(study, verdict, resource),
         compared=(
             _compared(study, verdict.trial, verdict.rung)
-            if with_compared and verdict.trial is not None
+            if with_compared and verdict.trial is not None and not is_late
             else ()
         ),
-        is_late=(
-            verdict.kind is VerdictKind.COMPLETED
-            and verdict.trial is not None
-            and study.trials[verdict.trial].stop_wanted
-        ),
+        is_late=is_late,
     )
+
+
+def _in_values(standing: Standing | None, objective: Objective) -> Standing | None:
+    """Return a standing whose words tell values of the metric.
+
+    Schedulers know no name for it and minimise: they speak of ``loss``, or ``loss -0.9``.
+    """
+    if standing is None:
+        return None
+
+    def told(found: re.Match[str]) -> str:
+        value = None if found[1] is None else objective.value(float(found[1]))
+        return objective.metric if value is None else f"{objective.metric} {value:.6g}"
+
+    rule, outlook = (_LOSS.sub(told, words) for words in (standing.rule, standing.outlook))
+    return replace(standing, rule=rule, outlook=outlook)
+
+
+def _measured(study: Study, verdict: Verdict, resource: Resource | None) -> Resource | None:
+    """Return where a trial was at a verdict, if that is not at the rung.
+
+    A program need not report there.
+    """
+    if verdict.trial is None or study.scheduler.separate_rungs:
+        return None
+    trial = study.trials[verdict.trial]
+    if verdict.kind is VerdictKind.FAILED:
+        reached = _reached(trial, resource)
+        return None if reached == resource else reached
+    # A promotion tells where it leads, a stop on the way was at no rung.
+    if verdict.kind is VerdictKind.PROMOTED or verdict.loss is None:
+        return None
+    return trial.other_resources.get(verdict.rung)
 
 
 def _reached(trial: TrialRecord, most: Resource | None) -> Resource | None:
@@ -294,7 +341,7 @@ def _prospect(study: Study, number: int) -> Prospect | None:
     if trial.state is not TrialState.PAUSED:
         return None
     rung = trial.finished_rung
-    standing = study.scheduler.standing(number, rung)
+    standing = _in_values(study.scheduler.standing(number, rung), study.settings.objective)
     cutoff = None if standing is None else standing.cutoff
     return Prospect(
         rung=rung,

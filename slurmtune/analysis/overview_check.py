@@ -15,6 +15,8 @@ Check = Callable[[Any], bool]
 _LATEST = 4_102_444_800.0
 """The year 2100: a later time is none."""
 _LARGEST = 10**12
+_MAYBE = "?"
+"""Before a key: an overview of an older version does not have it."""
 
 
 def first_fault(overview: Mapping[str, Any]) -> str:
@@ -32,9 +34,12 @@ def _fault(data: Any, shape: Any, path: str) -> str:
         return next(filter(None, faults), "")
     if not isinstance(data, dict):
         return path or "all of it"
-    for key, inner in shape.items():
+    for given, inner in shape.items():
+        key = given.removeprefix(_MAYBE)
         name = f"{path}.{key}" if path else key
         if key not in data:
+            if key != given:
+                continue
             return name
         if found := _fault(data[key], inner, name):
             return found
@@ -111,6 +116,7 @@ _BEST = {
     **_RANKED,
     "resource": _may_be_none(_number),
     "top_resource": _may_be_none(_number),
+    "?level": _may_be_none(_number),
 }
 _SHAPE = {
     "study": _text,
@@ -119,19 +125,28 @@ _SHAPE = {
     "reason": _may_be_none(_text),
     "time": _time,
     "opened": _time,
+    "?ended": _may_be_none(_time),
+    "?limit": _text,
     "metric": _text,
     "resource": _text,
-    "trials": dict.fromkeys(("total", "started", "finished", "good", "failed"), _count),
+    "trials": {
+        **dict.fromkeys(("total", "started", "finished", "good", "failed"), _count),
+        **dict.fromkeys(("?without_result", "?stopped"), _count),
+        "?expected": _may_be_none(_count),
+    },
     "rungs": [
         {
             "rung": _count,
             "resource": _may_be_none(_number),
             **dict.fromkeys(("waiting", "running", "done", "promoted", "failed"), _count),
+            "?stopped": _count,
             "best": _may_be_none(_number),
         }
     ],
     "slots": {"waiting": _count, "running": _count},
     "queue": [{"reason": _text, "jobs": _count, "start": _may_be_none(_time)}],
+    "?parallel": _may_be_none(_count),
+    "?array_limit": _may_be_none(_count),
     "gpus_now": _count,
     "gpu_hours": {"used": _number, "limit": _may_be_none(_number), "retried": _number},
     "best": _best,

@@ -2,7 +2,9 @@
 
 The order of events is the journal's, for nothing else has it. What trials reported is taken from
 their own event logs, which only their slots write, and must be what the journal says, bit for bit.
-Every action and every verdict that follows must then be the recorded one.
+Every action and every verdict that follows must then be the recorded one. Every config is drawn
+again where the journal has it, from the results before it, and must be the recorded one too, if
+the same versions of everything drew it.
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ from slurmtune.core.events import (
     CheckpointSaved,
     ConfigProposed,
     Event,
+    SpaceExhausted,
+    StudyOpened,
 )
-from slurmtune.core.ids import parse_attempt_id
+from slurmtune.core.ids import parse_attempt_id, trial_id
+from slurmtune.core.ports import Sampler, Scheduler
 from slurmtune.core.study import Study
 from slurmtune.driver.recovery import record_of
-from slurmtune.errors import CorruptJournalError, TransitionError
+from slurmtune.errors import CorruptJournalError, SlurmtuneError, TransitionError
 from slurmtune.store import event_log, fs
 from slurmtune.store.codec import decode_event, encode_event
 from slurmtune.store.exchange import FileExchange
@@ -34,6 +39,8 @@ from slurmtune.store.layout import StudyLayout
 FromSlot = AttemptStarted | AttemptReported | CheckpointSaved | AttemptEnded
 """Events that a slot wrote into the log of its attempt."""
 Record = Mapping[str, Any]
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What values of the wrong kind lead to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,17 @@ class Raw:
     """Returns what the log of an attempt holds; None when there is none."""
     config: Callable[[str], object]
     """Returns the config that the program of an attempt got; None when it is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """How configs are drawn again."""
+
+    sampler: Callable[[int, Scheduler], Sampler]
+    """Returns the study's sampler as one launch had it, from the trials that it allowed; the
+    scheduler is the one of the study that is recomputed."""
+    drawn_by: str
+    """Versions of all that they are drawn with here, as `StudyOpened` has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +89,13 @@ class Check:
     """Records of slots that the journal and the event logs hold alike."""
     decisions: Mapping[str, int]
     """How many decisions agree, by kind: the name of an action or of a verdict."""
+    draws: int
+    """Configs that were drawn again and agree, also where there was no further one."""
+    other_draws: Mapping[str, int]
+    """How many came out otherwise, by the versions that drew them first, where these are others
+    than here or are not known: the recorded config was believed."""
+    undrawn: str
+    """Why configs were not drawn again, from some launch on; empty: all were, or none was to."""
     unrecorded: int
     """Verdicts that an older slurmtune did not record: only their actions were compared."""
     missing: tuple[str, ...]
@@ -119,13 +144,21 @@ def raw_results(layout: StudyLayout) -> Raw:
     return Raw(events=events, config=config)
 
 
-def recompute(study: Study, records: Sequence[Record], raw: Raw) -> Check:
-    """Return whether every decision of the journal follows; ``study`` is the one without events.
+def recompute(
+    study: Study, records: Sequence[Record], raw: Raw, drawing: Drawing | None = None
+) -> Check:
+    """Return whether every decision of the journal follows.
+
+    Args:
+        study: The one without events.
+        records: Those of the journal.
+        raw: What slots wrote.
+        drawing: How configs are drawn again; None: they are believed.
 
     Raises:
         CorruptJournalError: a record is damaged.
     """
-    run = _Run(study, raw)
+    run = _Run(study, raw, drawing)
     difference = None
     followed = 0
     try:
@@ -140,6 +173,9 @@ def recompute(study: Study, records: Sequence[Record], raw: Raw) -> Check:
         trials=len(study.trials),
         results=run.results,
         decisions=dict(run.decisions),
+        draws=run.draws,
+        other_draws=dict(run.other_draws),
+        undrawn=run.undrawn,
         unrecorded=run.unrecorded,
         missing=tuple(run.missing),
         difference=difference,
@@ -149,9 +185,16 @@ def recompute(study: Study, records: Sequence[Record], raw: Raw) -> Check:
 class _Run:
     """One pass over the journal."""
 
-    def __init__(self, study: Study, raw: Raw) -> None:
+    def __init__(self, study: Study, raw: Raw, drawing: Drawing | None) -> None:
         self._study = study
         self._raw = raw
+        self._drawing = drawing
+        self._sampler: Sampler | None = None
+        self._drawn_by = ""
+        """What the last launch drew configs with."""
+        self.draws = 0
+        self.other_draws: Counter[str] = Counter()
+        self.undrawn = ""
         self._logs: dict[str, dict[int, FromSlot]] = {}
         """What is left of the logs of attempts that have not ended, by position."""
         self._records_verdicts = False
@@ -173,7 +216,11 @@ class _Run:
         event = decode_event(record["e"])
         if isinstance(event, FromSlot) and event.seq is not None:
             event = self._from_log(number, event, event.seq)
+        if isinstance(event, ConfigProposed | SpaceExhausted):
+            self._draw(number, event)
         self._handle(number, record, event)
+        if isinstance(event, StudyOpened) and self._drawing is not None:
+            self._begin_drawing(event, self._drawing)
         if isinstance(event, AttemptEnded):
             self._close(number, event.attempt)
 
@@ -181,6 +228,42 @@ class _Run:
         """Look at what is left of the logs of attempts that did not end."""
         for attempt in list(self._logs):
             self._close(number, attempt)
+
+    def _begin_drawing(self, event: StudyOpened, drawing: Drawing) -> None:
+        """Each launch made its sampler anew: of more trials, perhaps by other versions."""
+        self._drawn_by, self._sampler = str(event.drawn_by), None
+        try:
+            self._sampler = drawing.sampler(event.limits.trials, self._study.scheduler)
+        except (SlurmtuneError, *_MISFITS) as error:
+            self.undrawn = self.undrawn or str(error).partition("\n")[0]
+
+    def _draw(self, number: int, event: ConfigProposed | SpaceExhausted) -> None:
+        """Draw the config again, at the point where the driver had drawn it."""
+        history = self._study.results.history
+        is_asked = len(history.asked) > len(history.configs) == event.trial
+        if self._sampler is None or self._drawing is None or not is_asked:
+            return  # if nobody asked for it, the study says so
+        recorded = _drawn(
+            *((event.config, event.origin) if isinstance(event, ConfigProposed) else (None, ""))
+        )
+        try:
+            config = self._sampler.propose(event.trial, history, self._study.settings.seed)
+            computed = _drawn(config, self._sampler.origin(event.trial))
+        except (SlurmtuneError, *_MISFITS) as error:
+            computed = f"it cannot be drawn: {error}"
+        if computed == recorded:
+            self.draws += 1
+        elif self._drawn_by != self._drawing.drawn_by:
+            self.other_draws[self._drawn_by] += 1
+        else:
+            raise _DiffersError(
+                Difference(
+                    record=number,
+                    what=f"the config drawn for {trial_id(event.trial)}",
+                    recorded=recorded,
+                    computed=computed,
+                )
+            )
 
     def _from_log(self, number: int, event: FromSlot, seq: int) -> FromSlot:
         """Return the event as the slot wrote it, with the journal's time."""
@@ -248,14 +331,7 @@ class _Run:
         lines = record.get("a", [])
         try:
             actions = self._study.handle(event)
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            TransitionError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except (TransitionError, *_MISFITS) as error:
             computed = f"this cannot be: {error}"
             raise _DiffersError(
                 Difference(record=number, what=what, recorded=_text(lines), computed=computed)
@@ -280,6 +356,10 @@ class _Run:
             derived.get("v", []),
         )
         self.decisions.update(verdict.kind.value for verdict in verdicts)
+
+
+def _drawn(config: Mapping[str, Any] | None, origin: str) -> str:
+    return "no further config" if config is None else f"{_text(dict(config))} from {origin}"
 
 
 def _compare(number: int, what: str, recorded: Any, computed: Any) -> None:

@@ -17,12 +17,13 @@ _DIGITS = (4, 6, 9, 12, 17)
 _RESOURCE = re.compile(r"\bresource\b(?: (\d+(?:\.\d+)?(?:e[+-]?\d+)?)\b)?")
 """How schedulers, which know no name for it, speak of the resource, such as ``resource 3``."""
 _HEADS = {
+    VerdictKind.RUNS_ON: "runs on",
     VerdictKind.PAUSED: "paused",
     VerdictKind.STOPPED: "stopped",
     VerdictKind.COMPLETED: "completed",
     VerdictKind.FAILED: "failed",
     VerdictKind.RUNG_DOUBTED: "says too little for what it costs",
-    VerdictKind.RUNG_DROPPED: "dropped: no further trial is sent there",
+    VerdictKind.RUNG_DROPPED: "dropped: no trial is compared there any more",
 }
 _ENDS = {
     "done": "nothing is left to do",
@@ -79,7 +80,7 @@ class Wording:
         """Return ``9 epochs``, or ``rung 2`` where there is no resource."""
         if resource is None or not self.resource:
             return f"rung {rung}"
-        return f"{resource:g} {self.resource if resource == 1 else self.resources}"
+        return f"{resource:.12g} {self.resource if resource == 1 else self.resources}"
 
     def ruling(self, one: Ruling) -> str:
         """Return a verdict as one sentence.
@@ -91,13 +92,15 @@ class Wording:
         if verdict.trial is None:
             head = f"rung {verdict.rung} {_HEADS[verdict.kind]}"
             return f"{head}: {verdict.note}" if verdict.note else head
-        value, cutoff = numbers([one.value, one.cutoff])
+        value, cutoff, best = numbers([one.value, one.cutoff, one.best])
         seen = [] if one.value is None else [f"{self.objective.metric} {value}"]
         rule = outlook = ""
-        if standing is not None:
-            seen.append(_place(standing, one.value))
+        # What was seen when a trial was told to stop says nothing of the end that it came to.
+        if standing is not None and not (one.is_late and verdict.kind is VerdictKind.COMPLETED):
+            place = _place(standing, one.value)
+            seen.append(place if one.best is None else f"by {best} {place}")
             rule = self._rule(standing, None if one.cutoff is None else cutoff)
-            if verdict.kind is VerdictKind.PAUSED and not standing.places:
+            if verdict.kind is VerdictKind.PAUSED and _has_no_place(standing):
                 rule += ": no place yet"
             # Of a stop that came too late the words of the scheduler would not be true.
             outlook = "" if one.is_late else self._named(standing.outlook)
@@ -112,7 +115,7 @@ class Wording:
             return f"{head}; its scheduler does not tell how it stands"
         _, cutoff = numbers([value, one.cutoff])
         rule = self._rule(one.standing, None if one.cutoff is None else cutoff)
-        if not one.standing.places:
+        if _has_no_place(one.standing):
             rule += ": no place yet"
         told = [_place(one.standing, value), rule, self._named(one.standing.outlook)]
         return f"{head}: {'; '.join(filter(None, told))}"
@@ -143,6 +146,10 @@ class Wording:
         if kind is VerdictKind.PROMOTED:
             return f"promoted to {self.amount(one.next_resource, one.next_rung)}"
         where = self.amount(one.resource, rung)
+        if one.measured is not None and kind is VerdictKind.FAILED:
+            return f"failed after {self.amount(one.measured, rung)}, on its way to {where}"
+        if one.measured is not None:
+            where += f" (reported at {self.amount(one.measured, rung)})"
         if one.is_late and kind is VerdictKind.STOPPED:
             return f"told to stop at {where}"
         if one.is_late:
@@ -167,6 +174,12 @@ class Wording:
             parts.append(f"{self.objective.metric} {bound} {cutoff}")
         rule = self._named(standing.rule)
         return f"{rule}: {', '.join(parts)}" if parts else rule
+
+
+def _has_no_place(standing: Standing) -> bool:
+    """Tell whether nobody could go on so far, and a place may still come."""
+    is_open = standing.size > 0 and not standing.outlook.startswith("never")
+    return is_open and not standing.places and standing.cutoff is None
 
 
 def _place(standing: Standing, value: float | None) -> str:

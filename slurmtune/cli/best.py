@@ -55,7 +55,8 @@ def best(
         output.say(summary.best_text(overview, layout))
         for line in _schedule(layout, found["trial"]):
             output.say(line)
-        _warn_of_lower_rung(overview)
+        if not _tell_rule(overview):
+            _warn_of_lower_rung(overview)
         _tell_of_better_below(overview)
 
 
@@ -111,6 +112,14 @@ def _may_have_heirs(layout: StudyLayout) -> bool:
 
 def _nothing_yet(overview: study.Overview, layout: StudyLayout) -> str:
     failed = overview["trials"]["failed"]
+    without = overview["trials"].get("without_result", 0)
+    if without and not failed:
+        which = f"all {without} trials" if without > 1 else "the only trial"
+        yet = " so far" if overview["state"] == "running" else ""
+        return (
+            f"{study.name(layout)} has no result: {which}{yet} ended without a finite "
+            f"{text.printable(overview['metric'])}. Look at  slurmtune trials"
+        )
     if failed:
         return (
             f"{study.name(layout)} has no result yet: {text.plural(failed, 'trial')} failed. "
@@ -132,9 +141,18 @@ def _tell_of_better_below(overview: study.Overview) -> None:
     output.complain(text.printable(f"note: {lower.get('trial')} had {text.metric(value)}{where}"))
 
 
+def _tell_rule(overview: study.Overview) -> bool:
+    """Tell by what the scheduler holds this trial for the best, if by more than its loss."""
+    rule = overview["best"].get("rule")
+    if not isinstance(rule, str) or not rule:
+        return False
+    output.complain(text.printable(f"note: {rule}"))
+    return True
+
+
 def _warn_of_lower_rung(overview: study.Overview) -> None:
     found = overview["best"]
-    if found["top_resource"] != found["resource"]:
+    if found["top_resource"] != found.get("level", found["resource"]):
         yet = " yet" if overview["state"] == "running" else ""
         output.complain(
             f"note: nothing has finished {text.resource(found['top_resource'])} "

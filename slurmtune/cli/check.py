@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +60,8 @@ class Checked:
     """For schedulers with rungs."""
     race: tuple[RaceRow, ...]
     """For irace."""
+    race_trials: tuple[int, int]
+    """How many trials irace starts at the fewest and at the most, about."""
     rung_classes: tuple[str, ...]
     requests: Mapping[str, ResourceRequest]
     directory: str
@@ -157,7 +159,7 @@ def run(
             checked.directory,
             checked.requests,
             checked.rung_classes,
-            _first_slots(checked),
+            first_slots(checked),
         )
     )
     if json:
@@ -179,14 +181,18 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
     from slurmtune.spec import build
     from slurmtune.spec.custom import read_code
     from slurmtune.spec.load import load_spec
-    from slurmtune.spec.plan import build_brackets, build_plan, build_race
+    from slurmtune.spec.plan import (
+        build_brackets,
+        build_plan,
+        build_race,
+        expected_race_trials,
+    )
     from slurmtune.spec.rehearsal import rehearse
 
     loaded = load_spec(spec, given, launching=launching)
     spec_ = loaded.spec
     space = build.build_space(spec_)
     trials = build.count_trials(spec_, space)
-    warnings: list[str] = []
     code = read_code(spec_.search.scheduler, loaded.base_dir)
     core = build.core_settings(spec_, trials, code, space)
     try:
@@ -197,26 +203,27 @@ def examine(spec: str, given: Sequence[str], *, launching: bool = False) -> Chec
         if launching or "not available yet" not in str(error):
             raise
     classes, requests = build.build_requests(spec_)
-    plan = build_plan(spec_, trials)
+    plan, race = build_plan(spec_, trials), build_race(spec_, space.dimension)
     directory, changes, is_new = _existing(loaded, core)
     # A study that exists goes on with the scheduler that it began with, unless it may not anyway.
     if code is not None and (is_new or any(not change.allowed for change in changes)):
         rehearse(code, core)
-    warnings += _warnings(loaded, space, plan)
-    return Checked(
+    checked = Checked(
         loaded=loaded,
         space=space,
         trials=trials,
         plan=plan,
         brackets=build_brackets(spec_, trials),
-        race=build_race(spec_, space.dimension),
+        race=race,
+        race_trials=expected_race_trials(spec_, space.dimension) if race else (0, 0),
         rung_classes=classes,
         requests=requests,
         directory=directory,
         changes=changes,
         is_new=is_new,
-        warnings=tuple(warnings),
+        warnings=(),
     )
+    return replace(checked, warnings=tuple(_warnings(checked)))
 
 
 def _existing(loaded: LoadedSpec, core: Mapping[str, Any]) -> tuple[str, Sequence[Change], bool]:
@@ -236,35 +243,103 @@ def _existing(loaded: LoadedSpec, core: Mapping[str, Any]) -> tuple[str, Sequenc
         return directory, (), False
 
 
-def _warnings(loaded: LoadedSpec, space: Space, plan: Sequence[PlanRow]) -> list[str]:
-    """Return what only the whole plan shows."""
-    from slurmtune.spec import whole
+def _warnings(checked: Checked) -> Iterator[str]:
+    """Yield what only the whole plan shows."""
+    yield from _warnings_of_plan(checked)
+    yield from _warnings_of_spec(checked)
 
-    spec = loaded.spec
-    found = []
+
+def _warnings_of_plan(checked: Checked) -> Iterator[str]:
+    """Yield what the rungs and their costs show."""
+    spec, plan = checked.loaded.spec, checked.plan
+    yield from _too_long(checked)
     most = _total(row.most_gpu_hours for row in plan)
     limit = spec.stop.gpu_hours
-    if limit is not None and most is not None and limit < most:
-        found.append(
+    if limit is not None and limit < most:
+        yield (
             f"stop.gpu_hours = {limit:g} is below the most this can use, {most:.0f}: "
             "it may end early"
         )
     if spec.search.scheduler in {"asha", "async_hyperband"} and not plan[-1].trials:
-        found.append(
-            f"so few trials promote none to the last rung: {_needed(spec)} would be enough"
+        yield f"so few trials promote none to the last rung: {_needed(spec)} would be enough"
+    yield from _too_few_in_bracket(checked)
+    if _ends_races(checked) and spec.search.irace.budget is not None:
+        fewest, most_trials = checked.race_trials
+        yield (
+            f"search.trials = {checked.trials} may leave a part of search.irace.budget = "
+            f"{spec.search.irace.budget} unused: the races would start about {fewest} to "
+            f"{most_trials} trials; leave search.trials out, or write at least {most_trials}"
         )
+
+
+def _warnings_of_spec(checked: Checked) -> Iterator[str]:
+    """Yield what the space and the keys that were left out show."""
+    from slurmtune.spec import whole
+
+    loaded, space = checked.loaded, checked.space
+    spec = loaded.spec
     share = whole.share_kept(space)
     if share < _FEW:
         words = "none" if share == 0 else f"only {100 * share:.1f} %"
-        found.append(f"{words} of {whole.DRAWS} random configs keep the constraints")
+        yield f"{words} of {whole.DRAWS} random configs keep the constraints"
     if not spec.slurm.time and not spec.slurm.time_per_unit and "slurm.time" not in loaded.given:
-        found.append("slurm.time is not given: each slot asks for 1 h")
+        yield "slurm.time is not given: each slot asks for 1 h"
     dotted = [name for name in spec.space if not name.replace("_", "").isalnum()]
     if spec.run.args == "gnu" and dotted and spec.run.command:
-        found.append(
-            f'run.args = "gnu" passes --{dotted[0]}=...: does the program take that name?'
+        yield f'run.args = "gnu" passes --{dotted[0]}=...: does the program take that name?'
+
+
+def _too_long(checked: Checked) -> Iterator[str]:
+    """Yield the rung whose training least fits into its time limit, if some does not."""
+    long = [row for row in checked.plan if (row.longest_seconds or 0) > row.time_limit_seconds]
+    fidelity = checked.loaded.spec.fidelity
+    if not long or fidelity is None or fidelity.unit_time is None:
+        return
+    worst = max(long, key=lambda row: (row.longest_seconds or 0) / row.time_limit_seconds)
+    seconds, limit = worst.longest_seconds or 0, worst.time_limit_seconds
+    amount = seconds / fidelity.unit_time
+    takes = "takes" if amount == 1 else "take"
+    where = f" of rung {worst.rung}" if len(checked.plan) > 1 else ""
+    none = f"; not even 1 {fidelity.resource} fits into one" if fidelity.unit_time > limit else ""
+    grows = checked.loaded.spec.slurm.at_rung(worst.rung).time_per_unit is not None
+    more = "" if grows else "slurm.time, or let it grow with the rungs: "
+    yield (
+        f"{text.of_resource(amount, fidelity.resource)} {takes} {text.duration(seconds)} at "
+        f"fidelity.unit_time = {fidelity.unit_time:g} s, {seconds / limit:.3g} times the time "
+        f"limit{where}, {text.time_limit(limit)}: that needs several slots in a row, and "
+        f"checkpoints to go on from{none}. If that is not meant, raise "
+        f"{more}slurm.time_per_unit"
+    )
+
+
+def _too_few_in_bracket(checked: Checked) -> Iterator[str]:
+    """Yield which bracket promotes trials that nobody was compared with enough."""
+    from slurmtune.spec.rungs import bracket_name, kind_of
+
+    spec = checked.loaded.spec
+    fidelity = spec.fidelity
+    for row in checked.brackets:
+        if fidelity is None or row.room is None or not row.compares_too_few(fidelity.eta):
+            continue
+        there, missing = row.plan.trials, row.room - row.plan.trials
+        fill = f"{text.plural(missing, 'more trial')} would fill it"
+        if not fidelity.hedge:
+            fill = f"search.trials = {checked.trials + missing} would fill it"
+            if there < checked.trials:
+                fill += f", {checked.trials - there} would leave it out"
+        sizes = text.joined(map(str, row.plan.sizes))
+        name = bracket_name(kind_of(spec), row.numbers[0])
+        yield (
+            f"{name} has {there} of its {text.plural(row.room, 'trial')}, so that its rungs hold "
+            f"{sizes}: where fewer than eta = {fidelity.eta} are left, the best one goes on all "
+            f"the same; {fill}"
         )
-    return found
+
+
+def _ends_races(checked: Checked) -> bool:
+    """Tell whether search.trials may end irace before its budget is used up."""
+    given = checked.loaded.spec.search.trials
+    return bool(checked.race) and given is not None and given < checked.race_trials[1]
 
 
 def _needed(spec: Spec) -> int:
@@ -289,12 +364,21 @@ def _draws(checked: Checked) -> list[Mapping[str, Any]]:
     return list(islice((c for c in draws if space.keeps_constraints(c)), _DRAWS))
 
 
-def _first_slots(checked: Checked) -> int:
-    return max(1, min(checked.loaded.spec.search.parallel, checked.trials))
+def first_slots(checked: Checked) -> int:
+    """Return how many slots a new study submits first."""
+    spec = checked.loaded.spec
+    at_once = checked.trials
+    if spec.search.scheduler == "pbt":
+        at_once = checked.brackets[0].plan.trials
+    elif checked.race:
+        at_once = min(at_once, checked.race[0].configs)
+    if spec.slurm.ahead > 1 and at_once > 1:
+        return math.ceil(spec.slurm.ahead * spec.search.parallel)
+    return max(1, min(spec.search.parallel, at_once))
 
 
 def _print_scripts(checked: Checked) -> None:
-    slots = _first_slots(checked)
+    slots = first_slots(checked)
     from slurmtune.spec.cluster import scripts
 
     made = scripts(
@@ -393,8 +477,12 @@ def amount(checked: Checked) -> str:
     """Return how much is tried, in the words of the scheduler."""
     trials = text.plural(checked.trials, "trial")
     if checked.race:
-        evaluations = sum(row.budget for row in checked.race)
-        return f"{text.plural(evaluations, 'evaluation')} of at most {trials}"
+        evaluations = text.plural(checked.plan[0].trials, "evaluation")
+        if not _ends_races(checked):
+            fewest, most = checked.race_trials
+            trials = f"{fewest} to {most} trials"
+            return f"at most {evaluations} of about {trials}"
+        return f"at most {evaluations} of at most {trials}"
     if checked.loaded.spec.search.scheduler == "pbt":
         [row] = checked.brackets
         generations = text.plural(len(row.plan.levels), "generation")
@@ -411,11 +499,7 @@ def _plan(checked: Checked) -> str:
     has_each = bool(word) and all(row.units_each is not None for row in plan)
     columns: list[tuple[str, bool, Any]] = [
         ("rung", len(plan) > 1, lambda row: str(row.rung)),
-        (
-            text.many(word),
-            bool(word) and not checked.race,
-            lambda row: text.resource(row.resource),
-        ),
+        (_up_to(checked), bool(_up_to(checked)), lambda row: text.resource(row.resource)),
         (_counted(checked), True, lambda row: str(row.trials)),
         (f"{text.many(word)} each", has_each, lambda row: text.resource(row.units_each)),
         ("in all", bool(word), lambda row: text.resource(row.units_all)),
@@ -443,15 +527,37 @@ def _plan(checked: Checked) -> str:
     lines.append(text.table(rows, ">" * len(shown), indent="  "))
     lines += _comparison(checked)
     if has_gpus:
-        source = (
-            f"likely from fidelity.unit_time = {fidelity.unit_time:g} s"
-            if fidelity is not None and fidelity.unit_time is not None
-            else "fidelity.unit_time, seconds per unit, would give a likely figure"
-            if word
-            else "if every trial used its whole time limit"
-        )
-        lines.append(f"  GPU-hours; {source}.")
+        lines.append(text.wrap(_hours_words(checked), first="  ", rest="  "))
     return "\n".join(lines)
+
+
+def _up_to(checked: Checked) -> str:
+    """Return the title of the resource of the rungs; empty when there is none to show."""
+    fidelity = checked.loaded.spec.fidelity
+    if fidelity is None or checked.race:
+        return ""
+    word = text.many(fidelity.resource)
+    return f"up to {word}" if _runs_through(checked) else word
+
+
+def _hours_words(checked: Checked) -> str:
+    """Return what the GPU-hours rest on."""
+    fidelity = checked.loaded.spec.fidelity
+    parts = ["GPU-hours"]
+    if fidelity is not None and fidelity.unit_time is not None:
+        parts.append(f"likely from fidelity.unit_time = {fidelity.unit_time:g} s")
+    elif fidelity is not None:
+        parts.append("fidelity.unit_time, seconds per unit, would give a likely figure")
+    more = any(row.slots > row.trials for row in checked.plan)
+    slots = "all slots that this takes" if more else "every slot"
+    parts.append(f"at most if {slots} used the whole time limit and nothing was repeated")
+    return f"{'; '.join(parts)}."
+
+
+def _runs_through(checked: Checked) -> bool:
+    from slurmtune.spec.rungs import runs_through
+
+    return runs_through(checked.loaded.spec)
 
 
 def _counted(checked: Checked) -> str:
@@ -474,11 +580,11 @@ def _plan_words(checked: Checked) -> str:
         return f"each generation continues the checkpoints of the one before, up to {top}"
     if scheduler == "median":
         return f"each trial runs to {top}, unless it is stopped for being below the median"
-    if len(checked.plan) == 1:
-        return f"each trial runs to {top}"
-    if scheduler == "asha" and checked.loaded.spec.search.variant == "stopping":
+    if _runs_through(checked):
         share = f"best 1/{fidelity.eta}"
         return f"eta {fidelity.eta}, a trial runs on, and stops at a rung unless in its {share}"
+    if len(checked.plan) == 1:
+        return f"each trial runs to {top}"
     how = "continue from their checkpoint" if fidelity.resume else "start again"
     if is_own(scheduler):
         return f"if your scheduler promotes 1/{fidelity.eta} of each rung; promoted trials {how}"
@@ -491,9 +597,19 @@ def _race(checked: Checked) -> list[str]:
     """Return irace's iterations."""
     if not checked.race:
         return []
-    rows = [["iteration", "evaluations", "configs"]]
+    from slurmtune.spec.rungs import bracket_word
+
+    fewest, most = checked.race_trials
+    rows = [[bracket_word("irace"), "evaluations", "configs"]]
     rows += [[str(row.iteration), str(row.budget), str(row.configs)] for row in checked.race]
-    return [text.table(rows, ">>>", indent="  ")]
+    words = f"What one leaves unused is the next one's, for more configs: some {fewest} to {most}."
+    if _ends_races(checked):
+        words = (
+            f"What one leaves unused is the next one's: with enough trials some {fewest} to "
+            f"{most} would be started; search.trials = {checked.trials} ends it before, with "
+            "fewer evaluations."
+        )
+    return [text.table(rows, ">>>", indent="  "), text.wrap(words, first="  ", rest="  ")]
 
 
 def _brackets(checked: Checked) -> list[str]:
@@ -501,18 +617,22 @@ def _brackets(checked: Checked) -> list[str]:
     found, fidelity = checked.brackets, checked.loaded.spec.fidelity
     if not found or fidelity is None:
         return []
+    from slurmtune.spec.rungs import bracket_word, kind_of
+
     resumed = "resumed" if fidelity.resume else "if resumed"
+    if _runs_through(checked):
+        return _stops(checked)
     if len(found) == 1:
         [row] = found
-        word = text.many(fidelity.resource)
         if checked.loaded.spec.search.scheduler == "pbt":
             return [_generations(checked, row)]
-        costs = f"{text.resource(row.cost_from_scratch)} {word} from scratch"
+        costs = f"{text.of_resource(row.cost_from_scratch, fidelity.resource)} from scratch"
         amount = text.plural(row.evaluations, "evaluation")
         return [f"  {amount}: {costs}, {text.resource(row.cost_resumed)} {resumed}"]
+    word = bracket_word(kind_of(checked.loaded.spec))
     has_times = any(row.times > 1 for row in found)
     columns: list[tuple[str, bool, Any]] = [
-        ("bracket", True, lambda row: "hedge" if row.bracket is None else str(row.bracket)),
+        (word, True, _numbers),
         ("times", has_times, lambda row: str(row.times)),
         (f"trials@{text.many(fidelity.resource)}", True, _stages),
         ("configs", True, lambda row: str(row.configs)),
@@ -524,7 +644,7 @@ def _brackets(checked: Checked) -> list[str]:
     rows = [[title for title, _, _ in shown]]
     rows += [[cell(row) for _, _, cell in shown] for row in found]
     totals = {
-        "bracket": "total",
+        word: "total",
         "configs": str(sum(row.configs for row in found)),
         "evaluations": str(sum(row.evaluations for row in found)),
         "from scratch": text.resource(sum(row.cost_from_scratch for row in found)),
@@ -540,9 +660,29 @@ def _generations(checked: Checked, row: BracketRow) -> str:
     members, quantile = row.plan.trials, checked.loaded.spec.search.pbt.quantile
     leaving = min(math.ceil(quantile * members), members // 2)
     fidelity = checked.loaded.spec.fidelity
-    word = "" if fidelity is None else text.many(fidelity.resource)
-    amount = f"{text.plural(row.evaluations, 'evaluation')}: {text.resource(row.cost_resumed)}"
-    return f"  {amount} {word}; after each generation {leaving} of {members} give way to heirs"
+    word = "" if fidelity is None else fidelity.resource
+    costs = text.of_resource(row.cost_resumed, word)
+    give = "gives way to an heir" if leaving == 1 else "give way to heirs"
+    amount = text.plural(row.evaluations, "evaluation")
+    return f"  {amount}: {costs}; after each generation {leaving} of {members} {give}"
+
+
+def _stops(checked: Checked) -> list[str]:
+    """Return how many trials get how far when they run on until they are stopped."""
+    fidelity = checked.loaded.spec.fidelity
+    assert fidelity is not None
+    title = f"trials@{text.many(fidelity.resource)} if 1/{fidelity.eta} of each rung run on"
+    stopped, *control = map(_stages, checked.brackets)
+    group = f"; the control group {control[0]}" if control else ""
+    return [text.wrap(f"{title}: {stopped}{group}", first="  ", rest="  ")]
+
+
+def _numbers(row: BracketRow) -> str:
+    """Return the numbers of a bracket that is run several times: ``0, 3, ...``."""
+    if row.bracket is None:
+        return "hedge"
+    more = ["..."] if len(row.numbers) > 2 else []
+    return ", ".join([*map(str, row.numbers[:2]), *more])
 
 
 def _stages(row: BracketRow) -> str:
@@ -561,11 +701,13 @@ def _comparison(checked: Checked) -> list[str]:
     plan = checked.plan
     total, top = _total(row.units_all for row in plan), plan[-1].resource
     is_like = checked.loaded.spec.search.scheduler not in {"pbt", "irace"}
-    if len(plan) == 1 or total is None or top is None or not total or not is_like:
+    if not checked.brackets or total is None or top is None or not total or not is_like:
         return []
     word = "" if checked.loaded.spec.fidelity is None else checked.loaded.spec.fidelity.resource
     full = checked.trials * top
-    amount = f"{checked.trials} x {text.resource(top)} = {text.resource(full)} {text.many(word)}"
+    if full <= total:
+        return []
+    amount = f"{checked.trials} x {text.resource(top)} = {text.of_resource(full, word)}"
     return [f"  Without early stopping: {amount}, {full / total:.1f} times as many."]
 
 

@@ -89,7 +89,9 @@ def explain(
     if json:
         output.say_json(_data(whole, told, layout))
     else:
-        output.say("\n".join(_lines(whole, told, study.wording(layout, whole), everything)))
+        called = study.bracket_name(layout, whole.trials[number].bracket)
+        wording = study.wording(layout, whole)
+        output.say("\n".join(_lines(whole, told, wording, called, everything)))
 
 
 def _explain_word(word: str) -> str:
@@ -130,7 +132,9 @@ def _read(layout: StudyLayout, number: int) -> tuple[Study, Story]:
 # ---------------------------------------------------------------- in words
 
 
-def _lines(whole: Study, told: Story, words: Wording, everything: bool) -> Iterator[str]:
+def _lines(
+    whole: Study, told: Story, words: Wording, called: str, everything: bool
+) -> Iterator[str]:
     trial = whole.trials[told.trial]
     metric = whole.settings.objective.metric
     head = output.paint(trial_id(trial.number), "accent")
@@ -138,7 +142,7 @@ def _lines(whole: Study, told: Story, words: Wording, everything: bool) -> Itera
     yield text.params(trial.config)
     yield ""
     clock = _clock([told.began, *(ruling.time for ruling in told.rulings)])
-    yield _paragraph(clock(told.began), _beginning(whole, trial, told, words))
+    yield _paragraph(clock(told.began), _beginning(whole, trial, told, words, called))
     for index, ruling in enumerate(told.rulings):
         yield _paragraph(clock(ruling.time), words.ruling(ruling))
         # A promotion right after a pause sees the same rung.
@@ -166,22 +170,23 @@ def _paragraph(label: str, words: str) -> str:
     return text.wrap(text.printable(words), first=f"{label:<9} ", rest=_INDENT)
 
 
-def _beginning(whole: Study, trial: TrialRecord, told: Story, words: Wording) -> str:
-    """Return how the trial began: its config, and whose training it continues."""
+def _beginning(whole: Study, trial: TrialRecord, told: Story, words: Wording, called: str) -> str:
+    """Return how the trial began: its config, its bracket, whose training it continues."""
     from slurmtune.analysis import wording
 
     asked = told.asked
     first = words.amount(asked.resource, asked.rung)
     parts = [wording.origin(trial.origin)]
-    parents = [trial_id(parent) for parent in asked.parents if parent != trial.source]
+    known = dict.fromkeys(asked.parents)  # one of them may be there twice
+    parents = [trial_id(parent) for parent in known if parent != trial.source]
     if parents:
         parts.append(f"made of {text.joined(parents)}")
     if trial.source is not None:
         below = trial.first_rung - 1
         saved = words.amount(whole.scheduler.ladder(trial.bracket)[below], below)
         parts.append(f"heir of {trial_id(trial.source)}: goes on from what that saved at {saved}")
-    if trial.bracket:
-        parts.append(f"bracket {trial.bracket}")
+    if called:
+        parts.append(called)
     if asked.resource is not None:
         parts.append(f"to be trained up to {first}")
     return "; ".join(parts)

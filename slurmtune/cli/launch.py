@@ -170,7 +170,7 @@ def _ask_slurm(checked: check.Checked) -> None:
         raise BackendError(str(NO_SLURM))
     if not checked.is_new and not checked.changes:
         return
-    slots = min(checked.loaded.spec.search.parallel, checked.trials)
+    slots = check.first_slots(checked)
     found = cluster.examine(
         checked.loaded, checked.directory, checked.requests, checked.rung_classes, slots
     )
@@ -239,12 +239,19 @@ def _detach(session: Session) -> None:
 
 
 def _first_line(checked: check.Checked) -> str:
+    from slurmtune.spec.build import build_levels
+
     spec = checked.loaded.spec
     scheduler = "" if spec.search.scheduler == "none" else f", {spec.search.scheduler}"
-    levels = [row.resource for row in checked.plan if row.resource is not None]
+    levels = [level for level in build_levels(spec) if level is not None]
     shown = [text.resource(level) for level in levels]
     ladder = "-".join(shown if len(shown) <= _LADDER else [*shown[:2], "...", shown[-1]])
     word = "" if spec.fidelity is None else f" {ladder} {text.many(spec.fidelity.resource)}"
+    if spec.fidelity is not None and len(levels) == 1:
+        start = " " if scheduler else ", "
+        word = start + text.of_resource(levels[0], spec.fidelity.resource)
+    if checked.race and spec.fidelity is not None:
+        word = f" on up to {text.plural(len(levels), spec.fidelity.resource)}"
     verb = "study" if checked.is_new else "continuing"
     trials = check.amount(checked)
     place = text.short_path(checked.directory)
@@ -303,7 +310,7 @@ def _conclude(session: Session, reason: str, line: output.LiveLine) -> int:
 
     whole = session.driver.study
     data = overview(whole, session.driver.surroundings(session.clock.now()))
-    lasted = text.duration(data["time"] - data["opened"])
+    lasted = text.duration((data["ended"] or data["time"]) - data["opened"])
     hours = summary.gpu_hours(data)
     used = f"{hours} in {lasted}" if hours else lasted
     line.scroll(f"\n{summary.end_reason(reason, data)}: {summary.counts(data)}; {used}\n")
@@ -311,20 +318,25 @@ def _conclude(session: Session, reason: str, line: output.LiveLine) -> int:
         output.say(summary.best_text(data, session.layout))
     name = data["study"]
     folder = text.short_path(session.layout.root)
-    output.say(f"study  {folder}      slurmtune trials {name}    slurmtune best {name} --args")
+    args = "" if data["best"] is None else f"    slurmtune best {name} --args"
+    output.say(f"study  {folder}      slurmtune trials {name}{args}")
     output.say(f"logs   {text.short_path(session.layout.trials)}/*/*/output.log")
     if reason == "paused" or not (whole.results.good_trials or reason == "stopped"):
-        output.error(_bad_end(session, reason))
+        output.error(_bad_end(session, reason, data))
         return 1
     return 0
 
 
-def _bad_end(session: Session, reason: str) -> str:
+def _bad_end(session: Session, reason: str, data: study.Overview) -> str:
     """Return why the study ended badly, with the commonest causes."""
     whole = session.driver.study
-    failed = whole.failed_trials
+    failed, without = whole.failed_trials, data["trials"]["without_result"]
     if whole.results.good_trials:
         head = f"the study was paused: {text.printable(whole.halt_text)}"
+    elif without:
+        trials = f"all {failed + without} trials" if failed + without > 1 else "the only trial"
+        crashed = f"; {failed} of them failed" if failed else ""
+        head = f"{trials} ended without a finite {whole.settings.objective.metric}{crashed}"
     elif failed:
         so = ", so the study was paused" if reason == "paused" else ""
         told = f"the only finished trial failed{so}"
@@ -333,4 +345,9 @@ def _bad_end(session: Session, reason: str) -> str:
         head = "no trial has finished"
     causes = [f"  {cause}" for cause in summary.commonest_causes(whole)]
     again = "  mend the cause; the same command goes on with the trials that are left"
+    if reason == "done" and not whole.may_start_trials:
+        again = (
+            "  no trial is left: mend the cause, then start a new study (another study.name), or "
+            "raise search.trials"
+        )
     return "\n".join([head, *causes, again])

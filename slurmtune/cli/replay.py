@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,12 +10,12 @@ import typer
 from slurmtune.cli import output, study, text
 from slurmtune.cli.options import JsonOption, StudyArgument, parse_trial
 from slurmtune.core.ids import trial_id
-from slurmtune.errors import UsageError
+from slurmtune.errors import StudyStateError, UsageError
 from slurmtune.store.layout import StudyLayout
 
 if TYPE_CHECKING:
     from slurmtune.analysis.decisions import Entry, Ruling
-    from slurmtune.analysis.recompute import Check
+    from slurmtune.analysis.recompute import Check, Drawing
     from slurmtune.analysis.wording import Wording
     from slurmtune.core.ports import Standing
 
@@ -27,6 +28,7 @@ _KINDS = {
     "DropCheckpoints": "removals of checkpoints",
     "Finish": "ends of the study",
     "PROMOTED": "promotions",
+    "RUNS_ON": "trials let run on",
     "PAUSED": "pauses",
     "STOPPED": "stops",
     "COMPLETED": "completions",
@@ -152,12 +154,26 @@ def standing_json(standing: Standing | None, cutoff: float | None) -> dict[str, 
 # ---------------------------------------------------------------- the check
 
 
+def _drawing(layout: StudyLayout) -> tuple[Drawing | None, str]:
+    """Return how configs are drawn again, or why they cannot be."""
+    from slurmtune.analysis.recompute import Drawing
+    from slurmtune.spec import proposing
+
+    try:
+        make = proposing.stored_sampler(study.identity(layout))
+    except StudyStateError as error:
+        return None, str(error)
+    return Drawing(sampler=make, drawn_by=proposing.drawn_by()), ""
+
+
 def _check(layout: StudyLayout, *, allow_missing: bool, as_json: bool) -> None:
     from slurmtune.analysis.recompute import raw_results, recompute
     from slurmtune.spec import launching
 
     whole, records = launching.read_journal(layout)
-    found = recompute(whole, records, raw_results(layout))
+    drawing, why_not = _drawing(layout)
+    found = recompute(whole, records, raw_results(layout), drawing)
+    found = replace(found, undrawn=found.undrawn or why_not)
     agrees = found.difference is None and (allow_missing or not found.missing)
     if as_json:
         output.say_json(_check_json(layout, found, agrees=agrees))
@@ -175,8 +191,11 @@ def _report(layout: StudyLayout, found: Check, *, allow_missing: bool) -> list[s
     ]
     lines = [f"{study.name(layout)}: {', '.join(counts)}"]
     rows = [[str(count), _KINDS.get(kind, kind)] for kind, count in found.decisions.items()]
+    if found.draws:
+        rows.append([str(found.draws), "configs drawn again"])
     if rows:
         lines.append(text.table(rows, "><", indent="  "))
+    lines += [text.wrap(words, first="", rest="  ") for words in _not_drawn(found)]
     if found.unrecorded:
         words = (
             f"note: {text.plural(found.unrecorded, 'verdict')} of an older slurmtune were not "
@@ -198,6 +217,20 @@ def _report(layout: StudyLayout, found: Check, *, allow_missing: bool) -> list[s
     else:
         lines.append(f"all {found.count} decisions agree")
     return lines
+
+
+def _not_drawn(found: Check) -> list[str]:
+    """Return which configs were believed, and why."""
+    from slurmtune.spec.proposing import drawn_by
+
+    notes = []
+    for by, count in found.other_draws.items():
+        why = f"they were drawn by {by}, and here is {drawn_by()}"
+        why = why if by else "what they were drawn by is not recorded"
+        notes.append(f"{text.plural(count, 'config')} came out otherwise when drawn again: {why}")
+    if found.undrawn:
+        notes.append(f"configs were not drawn again: {found.undrawn}")
+    return [text.printable(f"note: {note}; the journal was believed") for note in notes]
 
 
 def _missing(attempts: tuple[str, ...], *, allowed: bool) -> list[str]:
@@ -222,6 +255,9 @@ def _check_json(layout: StudyLayout, found: Check, *, agrees: bool) -> dict[str,
         "results": found.results,
         "decisions": found.count,
         "by_kind": dict(found.decisions),
+        "configs_drawn_again": found.draws,
+        "configs_drawn_otherwise": dict(found.other_draws),
+        "configs_not_drawn": found.undrawn,
         "unrecorded_verdicts": found.unrecorded,
         "missing": list(found.missing),
         "difference": None

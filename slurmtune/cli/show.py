@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slurmtune.analysis.reported import newest_metrics
 from slurmtune.cli import output, study, text, trials
 from slurmtune.cli.options import JsonOption, parse_trial, study_and_trial
 from slurmtune.core.ids import trial_id
 from slurmtune.core.objective import ranking_key
-from slurmtune.core.trial import AttemptState, Outcome, TrialState
+from slurmtune.core.overview import is_total_a_bound, total_trials
+from slurmtune.core.trial import AttemptState, Outcome
 from slurmtune.errors import UsageError
 from slurmtune.store.layout import StudyLayout
 
 if TYPE_CHECKING:
     from slurmtune.core.record import AttemptRecord, TrialRecord
     from slurmtune.core.study import Study
+
+_SHOWN_METRICS = 12
+"""Of one attempt, besides the objective."""
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +63,7 @@ def show(
     if trial.source is not None:
         lines += ["", *schedule(whole, number, word)]
     if trial.attempts:
-        lines += ["", _attempts(whole, trial, word)]
+        lines += ["", _attempts(whole, trial, word), *_also(whole, trial, layout)]
     cause = trial.attempts[-1].cause if trial.attempts else ""
     if cause:
         lines.append(text.wrap(text.printable(cause), first="cause   ", rest=" " * 8))
@@ -172,12 +177,14 @@ def _headline(whole: Study, trial: TrialRecord, word: str) -> str:
             ends = f"{text.resource(attempt.start)} -> {text.resource(attempt.end)}"
             span = f" ({ends} {text.many(word)})"
         place = f", job {attempt.job} on {attempt.host}" if attempt.job else ""
-        parts.append(f"at rung {attempt.rung}{span}{place}")
+        parts.append(f"at rung {whole.rung_of(trial)}{span}{place}")
     return f"{parts[0]}   {' '.join(parts[1:])}"
 
 
 def _config(whole: Study, trial: TrialRecord) -> str:
-    drawn = f"drawn by {trial.origin} (trial {trial.number} of {whole.limits.trials})"
+    # How many a population or a race starts nobody knows before its end.
+    of = "" if is_total_a_bound(whole) else f" of {total_trials(whole)}"
+    drawn = f"drawn by {trial.origin} (trial {trial.number}{of})"
     if trial.source is not None:
         drawn += f", heir of {trial_id(trial.source)}"
     return text.wrap(f"{text.params(trial.config)}    {drawn}", first="", rest="")
@@ -193,6 +200,21 @@ def _attempts(whole: Study, trial: TrialRecord, word: str) -> str:
     shown = [[cell for i, cell in enumerate(row) if i not in hidden] for row in rows]
     sides = "".join(side for i, side in enumerate(">><<>>>><") if i not in hidden)
     return text.table(shown, sides)
+
+
+def _also(whole: Study, trial: TrialRecord, layout: StudyLayout) -> list[str]:
+    """Return what attempts reported besides the objective, the newest values, one line each."""
+    lines: list[str] = []
+    for attempt in trial.attempts:
+        found = newest_metrics(layout, attempt.id)
+        found.pop(whole.settings.objective.metric, None)
+        words = [f"{text.printable(name)} {text.metric(value)}" for name, value in found.items()]
+        if len(words) > _SHOWN_METRICS:
+            words[_SHOWN_METRICS:] = [f"and {len(words) - _SHOWN_METRICS} more: --json"]
+        if words:
+            first = f"{'' if lines else 'also':8}rung {attempt.rung}: "
+            lines.append(text.wrap("  ".join(words), first=first, rest=" " * len(first)))
+    return lines
 
 
 def _attempt_row(whole: Study, trial: TrialRecord, attempt: AttemptRecord) -> list[str]:
@@ -230,12 +252,24 @@ def _ended(whole: Study, trial: TrialRecord, attempt: AttemptRecord) -> str:
 
 
 def rank_at(whole: Study, number: int, rung: int) -> tuple[int | None, int]:
-    """Return the rank of a trial among all results at a rung, and how many there are."""
+    """Return the rank of a trial at a rung, and of how many; 0 when nobody ranks it there.
+
+    It is ranked as its scheduler has it now, which `explain` tells too. Where that is no rank of
+    results at the rung: among all results there in its bracket.
+    """
+    trial, scheduler = whole.trials[number], whole.scheduler
+    if trial.stopped_rung is not None and rung > trial.stopped_rung:
+        return None, 0  # it was not admitted there
+    stops_by_reports = scheduler.watches and scheduler.runs_through
+    standing = None if stops_by_reports else scheduler.standing(number, rung)
+    if standing is not None:
+        place = standing.place if standing.size else None
+        return (None if place is None else place + 1), standing.size
     loss = whole.settings.objective.loss
     found = sorted(
-        (ranking_key(loss(trial.values[rung]), 0, trial.number), trial.number)
-        for trial in whole.trials
-        if rung in trial.values and trial.state is not TrialState.FAILED
+        (ranking_key(loss(other.values[rung]), 0, other.number), other.number)
+        for other in whole.trials
+        if rung in other.values and other.bracket == trial.bracket
     )
     order = [one for _, one in found]
     return (order.index(number) + 1 if number in order else None), len(order)
@@ -267,6 +301,7 @@ def _data(
                 "seconds": attempt.seconds,
                 "resource": attempt.resource,
                 "value": attempt.value,
+                "metrics": newest_metrics(layout, attempt.id),
                 "cause": attempt.cause,
                 "tail": list(attempt.tail),
                 "output": os.path.join(layout.attempt(attempt.id), "output.log"),

@@ -127,6 +127,8 @@ def render(overview: study.Overview, layout: StudyLayout) -> str:
 def _headline(overview: study.Overview, layout: StudyLayout) -> str:
     # While a driver lives time goes on; otherwise the overview is as old as its end.
     until = clock.now() if overview["driver"]["alive"] else overview["time"]
+    # Opened again with nothing left to do, it lasted no longer.
+    until = overview.get("ended") or until
     lasted = text.stopwatch(until - overview["opened"])
     state = f"{overview['state']} {lasted}"
     path = text.short_path(layout.root)
@@ -159,7 +161,7 @@ def _rungs(overview: study.Overview) -> str:
     rows = overview["rungs"]
     has_resource = any(row["resource"] is not None for row in rows) and overview["resource"]
     heads = ["rung", text.many(overview["resource"]), "waiting", "running", "done", "promoted"]
-    heads += ["failed", f"best {overview['metric']}"]
+    heads += ["failed", "stopped", f"best {overview['metric']}"]
     shown = _reached(rows) if len(rows) > _MOST_RUNGS else rows
     cells = [heads]
     for row in shown:
@@ -173,10 +175,14 @@ def _rungs(overview: study.Overview) -> str:
                 str(row["done"]),
                 "-" if is_top else str(row["promoted"]),
                 str(row["failed"]),
+                str(row.get("stopped", 0)),
                 text.metric(row["best"]),
             ]
         )
-    kept = [i for i in range(len(heads)) if (i != 1 or has_resource) and (i != 5 or len(rows) > 1)]
+    hidden_columns = set() if has_resource else {1}
+    hidden_columns |= set() if len(rows) > 1 else {5}
+    hidden_columns |= set() if any(row.get("stopped") for row in rows) else {7}
+    kept = [column for column in range(len(heads)) if column not in hidden_columns]
     table = text.table([[line[i] for i in kept] for line in cells], ">" * len(kept), indent="  ")
     hidden = len(rows) - len(shown)
     more = f"  ... {hidden} more rung{'s' * (hidden != 1)} not reached"
@@ -185,8 +191,8 @@ def _rungs(overview: study.Overview) -> str:
 
 def _reached(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """Return the rungs up to the last that a trial was sent to; the first one always."""
-    counts = ("waiting", "running", "done", "promoted", "failed")
-    last = max((i for i, row in enumerate(rows) if any(row[one] for one in counts)), default=0)
+    counts = ("waiting", "running", "done", "promoted", "failed", "stopped")
+    last = max((i for i, row in enumerate(rows) if any(row.get(one) for one in counts)), default=0)
     return rows[: last + 1]
 
 
@@ -195,7 +201,10 @@ def _queue(overview: study.Overview) -> list[str]:
     # What still waits when a study ends is cancelled.
     for group in overview["queue"] if is_unfinished(overview) else ():
         count, reason = group["jobs"], text.printable(str(group["reason"]))
-        words = plain_reason(reason) if reason else "no reason is known yet"
+        words = "no reason is known yet"
+        if reason:
+            limit, parallel = overview.get("array_limit"), overview.get("parallel")
+            words = plain_reason(reason, array_limit=limit, parallel=parallel)
         verb = "waits" if count == 1 else "wait"
         # A reason that has no other words stands for itself.
         named = f' for "{reason}"' if reason and words != reason else ""
@@ -231,7 +240,7 @@ def _best(overview: study.Overview) -> list[str]:
     if best is None:
         return []
     values = "  ".join(f"{name} {text.metric(v)}" for name, v in best["values"].items())
-    where = summary.at_resource(overview, best["resource"], None)
+    where = summary.at_resource(overview, best["resource"], summary.missed_top(best))
     return [_entry("best", f"{best['trial']}  {values}{where}    {text.params(best['params'])}")]
 
 
@@ -239,7 +248,7 @@ def _left(overview: study.Overview) -> list[str]:
     done = f"{summary.started(overview)} started"
     seconds = overview["eta_seconds"]
     if not is_unfinished(overview):
-        return [_entry("ended", summary.counts(overview))]
+        return [_entry("ended", summary.ending(overview))]
     if seconds is None or not overview["driver"]["alive"]:
         return [_entry("left", f"not known yet ({done})")]
     return [_entry("left", f"about {text.duration(seconds)} ({done})")]

@@ -220,6 +220,13 @@ def checkpoint_path(layout: StudyLayout, checkpoint: str) -> str:
     return layout.checkpoint(parse_attempt_id(writer).trial, checkpoint)
 
 
+def bracket_name(layout: StudyLayout, bracket: int) -> str:
+    """Return what a bracket of this study is called; empty where all trials share one."""
+    from slurmtune.spec.rungs import bracket_name as name_of
+
+    return name_of(str(identity(layout)["core"]["scheduler"]), bracket)
+
+
 def wording(layout: StudyLayout, whole: Study) -> Wording:
     """Return how the decisions of the study are told."""
     from slurmtune.analysis.wording import Wording

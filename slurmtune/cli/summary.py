@@ -26,6 +26,13 @@ HAPPENED = {
     Outcome.LOST: "was lost",
 }
 """What became of an attempt, after its name."""
+_LIMITS = {
+    "gpu_hours": "stop.gpu_hours is used up",
+    "wall_time": "stop.wall_time is over",
+    "target": "stop.target is reached",
+    "stall": "no better best since stop.stall trials",
+}
+"""Limits of ``[stop]`` that ended a study."""
 _NUMBER = re.compile(r"\d[\d.]*(?:e[+-]?\d+)?")
 
 
@@ -83,18 +90,44 @@ def at_resource(overview: Overview, resource: float | None, top: float | None) -
     return f" at {text.resource(resource)}{of} {unit}"
 
 
+def missed_top(best: Mapping[str, Any]) -> float | None:
+    """Return the top resource if the best trial was to train for it and no report came there.
+
+    None where ``at 9 epochs`` says it all.
+    """
+    level: float | None = best.get("level", best["resource"])
+    return level if level != best["resource"] else None
+
+
 def counts(overview: Overview) -> str:
-    """Return ``81 of 81 trials, 80 good, 1 failed``."""
+    """Return ``81 of 81 trials, 80 good, 1 failed; 12 stopped early``.
+
+    Good is who has a finite result and did not fail, also one who was stopped early. The overview
+    may be of an older version.
+    """
     trials = overview["trials"]
     words = f"{started(overview)}, {trials['good']} good"
-    return f"{words}, {trials['failed']} failed" if trials["failed"] else words
+    if without := trials.get("without_result", 0):
+        words += f", {without} without a finite {text.printable(overview['metric'])}"
+    if trials["failed"]:
+        words += f", {trials['failed']} failed"
+    if stopped := trials.get("stopped", 0):
+        words += f"; {stopped} stopped early"
+    return words
 
 
 def started(overview: Overview) -> str:
-    """Return ``7 of 81 trials``; where the scheduler decides how many, ``7 of at most 18``."""
+    """Return ``7 of 81 trials``; where the scheduler decides how many, ``7 of at most 18``.
+
+    Where it is known how many are likely: ``7 of about 12 trials (at most 18)``.
+    """
     trials = overview["trials"]
-    bound = "at most " if trials.get("at_most") is True else ""
-    return f"{trials['started']} of {bound}{text.plural(trials['total'], 'trial')}"
+    begun, total, likely = trials["started"], trials["total"], trials.get("expected")
+    if trials.get("at_most") is not True:
+        return f"{begun} of {text.plural(total, 'trial')}"
+    if isinstance(likely, int) and begun <= likely < total:
+        return f"{begun} of about {text.plural(likely, 'trial')} (at most {total})"
+    return f"{begun} of at most {text.plural(total, 'trial')}"
 
 
 def gpu_hours(overview: Overview) -> str:
@@ -118,16 +151,20 @@ def commonest_causes(study: Study, most: int = 3) -> list[str]:
     return [f"{count} x  {examples[kind]}" for kind, count in causes.most_common(most)]
 
 
+def ending(overview: Overview) -> str:
+    """Return how a study ended: the limit that did it, if one did, and the counts."""
+    limit = overview.get("limit", "")
+    told = _LIMITS.get(limit, text.printable(limit))
+    return f"{told}: {counts(overview)}" if told else counts(overview)
+
+
 def end_reason(reason: str, overview: Mapping[str, Any]) -> str:
     """Return why a study ended, in words."""
     words = {
         "done": "done",
         "stopped": "stopped",
         "paused": "paused",
-        "gpu_hours": "ended: stop.gpu_hours is used up",
-        "wall_time": "ended: stop.wall_time is over",
-        "target": "ended: stop.target is reached",
-        "stall": "ended: no better best since stop.stall trials",
+        **{limit: f"ended: {told}" for limit, told in _LIMITS.items()},
     }.get(reason, reason)
     detail = text.printable(str(overview.get("reason") or ""))
     return f"{words}: {detail}" if detail and reason == "paused" else words

@@ -46,8 +46,15 @@ def value(item: Any) -> str:
 
 
 def resource(amount: float | None) -> str:
-    """Return an amount of a resource: ``27``, ``0.5``, ``-`` for none."""
-    return "-" if amount is None else f"{amount:g}"
+    """Return an amount of a resource with all its digits: ``27``, ``0.5``, ``-`` for none."""
+    if amount is None:
+        return "-"
+    return str(amount) if isinstance(amount, int) else f"{amount:.12g}"
+
+
+def of_resource(amount: float, word: str) -> str:
+    """Return ``1 epoch``, ``0.5 epochs``, ``27 epochs``."""
+    return f"{resource(amount)} {word if amount == 1 else many(word)}"
 
 
 def duration(seconds: float) -> str:

@@ -30,6 +30,7 @@ class StateWord(Enum):
 
     WAITING = "waiting"
     RUNNING = "running"
+    PAUSED = "paused"
     DONE = "done"
     STOPPED = "stopped"
     FAILED = "failed"
@@ -38,7 +39,7 @@ class StateWord(Enum):
 _WORDS = {
     TrialState.WAITING: StateWord.WAITING,
     TrialState.RUNNING: StateWord.RUNNING,
-    TrialState.PAUSED: StateWord.DONE,
+    TrialState.PAUSED: StateWord.PAUSED,
     TrialState.COMPLETED: StateWord.DONE,
     TrialState.STOPPED: StateWord.STOPPED,
     TrialState.FAILED: StateWord.FAILED,
@@ -99,14 +100,13 @@ def row(whole: Study, trial: TrialRecord) -> dict[str, Any]:
     """Return one trial as data for JSON and tables."""
     attempt = trial.last_attempt
     ladder = whole.scheduler.ladder(trial.bracket)
-    rung = trial.finished_rung if trial.finished_rung >= 0 else trial.target_rung
-    if attempt is not None and attempt.is_live:
-        rung = attempt.rung
+    is_on_its_way = (attempt is not None and attempt.is_live) or trial.finished_rung < 0
+    rung = whole.rung_of(trial) if is_on_its_way else trial.finished_rung
     gpus = whole.limits.gpus
     return {
         "trial": trial_id(trial.number),
         "rung": rung,
-        "state": _WORDS[trial.state].value,
+        "state": state_of(whole, trial).value,
         "resource": _reached(trial, attempt, ladder),
         "of": ladder[rung],
         "metric": whole.settings.objective.metric,
@@ -125,22 +125,48 @@ def row(whole: Study, trial: TrialRecord) -> dict[str, Any]:
     }
 
 
+def state_of(whole: Study, trial: TrialRecord) -> StateWord:
+    """Return the state of a trial for people.
+
+    A trial that paused may go on only as long as its study may; then it is done.
+    """
+    word = _WORDS[trial.state]
+    is_over = bool(whole.finished) and whole.halt not in {"paused", "stopped"}
+    return StateWord.DONE if word is StateWord.PAUSED and is_over else word
+
+
 def current_value(trial: TrialRecord, attempt: AttemptRecord | None) -> float | None:
-    """Return the newest value of the objective, also one of an attempt that still runs."""
+    """Return the newest value of the objective: of a live attempt, else of the last rung.
+
+    Of a trial that was stopped on its way to its first rung: the last one reported.
+    """
     if attempt is not None and attempt.is_live and attempt.value is not None:
         return attempt.value
     finished = [found for found in trial.values.values() if found is not None]
-    return finished[-1] if finished else None
+    if finished:
+        return finished[-1]
+    if attempt is None or trial.state is not TrialState.STOPPED:
+        return None
+    return attempt.value
 
 
 def _reached(
     trial: TrialRecord, attempt: AttemptRecord | None, ladder: Sequence[float | None]
 ) -> float | None:
-    if attempt is not None and attempt.is_live and attempt.resource is not None:
-        return attempt.resource
-    if trial.finished_rung >= 0 and trial.state is not TrialState.FAILED:
-        return ladder[trial.finished_rung]
-    return None if attempt is None else attempt.resource
+    """Return how far the trial is; None: nowhere yet.
+
+    Of a trial that finished a rung where the value that counts there was reported, of others the
+    largest resource that they reported or could begin from.
+    """
+    if attempt is None:
+        return None
+    if attempt.is_live:
+        return attempt.start or None if attempt.resource is None else attempt.resource
+    rung = trial.finished_rung
+    if rung >= 0 and trial.state is not TrialState.FAILED:
+        return trial.other_resources.get(rung, ladder[rung])
+    found = (one.start if one.resource is None else one.resource for one in trial.attempts)
+    return max(found) or None
 
 
 def _sorted(whole: Study, rows: list[dict[str, Any]], key: str | None) -> list[dict[str, Any]]:
@@ -150,7 +176,9 @@ def _sorted(whole: Study, rows: list[dict[str, Any]], key: str | None) -> list[d
         UsageError: there is nothing of that name.
     """
     if key is None:
-        return sorted(rows, key=lambda one: _rank(whole, one))
+        found = whole.scheduler.leaders()
+        leaders = [] if found is None else [trial_id(number) for number in found.trials]
+        return sorted(rows, key=lambda one: _rank(whole, one, leaders))
     if key == whole.settings.objective.metric:
         key = "value"
     if key in _FIXED_KEYS:
@@ -163,12 +191,16 @@ def _sorted(whole: Study, rows: list[dict[str, Any]], key: str | None) -> list[d
     return sorted(rows, key=lambda one: _order(one["params"].get(key)))
 
 
-def _rank(whole: Study, one: Mapping[str, Any]) -> tuple[bool, int, float, str]:
-    """Sort failed trials last, higher rungs first, better values first."""
+def _rank(
+    whole: Study, one: Mapping[str, Any], leaders: Sequence[str]
+) -> tuple[bool, int, int, float, str]:
+    """Sort failed trials last, the scheduler's leaders first, then by rung and value."""
     finished = [int(rung) for rung, found in one["values"].items() if found is not None]
     rung = max(finished, default=-1)
-    loss = whole.settings.objective.loss(one["values"].get(str(rung)))
-    return one["state"] == "failed", -rung, math.inf if loss is None else loss, one["trial"]
+    loss = whole.settings.objective.loss(one["values"].get(str(rung), one["value"]))
+    place = leaders.index(one["trial"]) if one["trial"] in leaders else len(leaders)
+    better = math.inf if loss is None else loss
+    return one["state"] == "failed", place, -rung, better, one["trial"]
 
 
 def _order(item: Any) -> tuple[int, float, str]:

@@ -15,11 +15,13 @@ from slurmtune.core.events import (
     AttemptReported,
     Event,
     LimitReached,
+    Resource,
     SlotEnded,
     SpaceExhausted,
     StudyOpened,
 )
 from slurmtune.core.ids import trial_id
+from slurmtune.core.overview import best, stray_words
 from slurmtune.core.request import GROWTH, parse_class
 from slurmtune.core.trial import Outcome, TrialState
 from slurmtune.core.verdict import VerdictKind
@@ -27,6 +29,7 @@ from slurmtune.slurm.reason import never_starts, plain_reason
 
 if TYPE_CHECKING:
     from slurmtune.cli.output import LiveLine
+    from slurmtune.core.ports import Observation
     from slurmtune.core.record import AttemptRecord, TrialRecord
     from slurmtune.core.study import Study
     from slurmtune.core.verdict import Verdict
@@ -37,6 +40,7 @@ _STATE_LINE_SECONDS = 600.0
 _MOST_TAIL = 6
 _TIMES = f"{float(GROWTH):g}"
 _BAR = 8
+_STRAY = "stray"
 _RETRY_KEYS = {
     Outcome.FAILED: "crash",
     Outcome.TIMEOUT: "timeout",
@@ -66,8 +70,11 @@ class Watcher:
         self._command_of = command_of
         self._began = clock.now()
         self._has_result = False
-        self._best = math.inf
-        self._best_rung = -1
+        self._best: dict[str, Any] | None = None
+        self._seen = 0
+        """Results that were told."""
+        self._stopped: set[int] = set()
+        """Trials of which it was told that they are stopped."""
         self._halt = ""
         self._next_state = clock.now() + _STATE_LINE_SECONDS
         self._told: set[str] = set()
@@ -89,6 +96,7 @@ class Watcher:
                 self._tell(event.time, "the sampler has no further config")
             case SlotEnded(outcome=Outcome.NODE_FAILED):
                 self._tell(event.time, f"a node failed under slot {event.index}: {event.reason}")
+        self._results(event, study)
         for verdict in study.verdicts:
             if verdict.trial is None:
                 self._tell(event.time, _of_rung(verdict))
@@ -119,9 +127,10 @@ class Watcher:
     def _opened(self, study: Study) -> None:
         """Know what an earlier driver has told."""
         self._has_result = bool(study.results.good_trials)
-        for rung, count in sorted(study.results.rungs.items()):
-            if count.best_loss is not None:
-                self._best, self._best_rung = count.best_loss, rung
+        self._seen = len(study.results.history.observations)
+        self._best = best(study)
+        if study.results.strays:
+            self._told.add(_STRAY)
 
     def _submitted(self, event: ArraySubmitted, study: Study) -> None:
         array = study.fleet.arrays[event.token]
@@ -137,6 +146,9 @@ class Watcher:
     def _reported(self, event: AttemptReported, study: Study) -> None:
         attempt = study.attempt(event.attempt)
         name = trial_id(attempt.trial)
+        for verdict in study.verdicts:
+            if verdict.kind is VerdictKind.STOPPED and verdict.trial is not None:
+                self._stopped.add(verdict.trial)
         if attempt.end is not None and event.resource > attempt.end:
             word = self._resource
             self._tell_once(
@@ -159,34 +171,85 @@ class Watcher:
         attempt = study.attempt(event.attempt)
         trial = study.trials[attempt.trial]
         if event.outcome is Outcome.SUCCEEDED:
-            self._succeeded(event, study, attempt)
+            self._succeeded(study, attempt)
         elif trial.state is TrialState.FAILED or event.outcome is Outcome.FAILED:
             self._failed(event, study, trial, attempt)
-        elif event.outcome is not Outcome.CANCELLED or not study.halt:
+        elif event.outcome is not Outcome.CANCELLED or not (
+            study.halt or attempt.trial in self._stopped
+        ):
             after = _what_follows(study, trial, attempt)
             where = f" on {text.printable(attempt.host)}" if attempt.host else ""
             self._tell(
                 event.time,
-                f"{self._place(attempt)} {HAPPENED[event.outcome]}{where}; {after}",
+                f"{_place(study, attempt)} {HAPPENED[event.outcome]}{where}; {after}",
             )
 
-    def _succeeded(self, event: AttemptEnded, study: Study, attempt: AttemptRecord) -> None:
-        objective = study.settings.objective
-        words = f"{self._place(attempt)} {objective.metric} {text.metric(attempt.value)}"
-        loss = objective.loss(attempt.value)
+    def _results(self, event: Event, study: Study) -> None:
+        """Tell what counts at rungs from now on, and whom the scheduler stopped."""
+        found = study.results.history.observations
+        news, self._seen = found[self._seen :], len(found)
+        stops = [
+            verdict
+            for verdict in study.verdicts
+            if verdict.kind is VerdictKind.STOPPED and isinstance(event, AttemptReported)
+        ]
+        for seen in news:
+            if study.trials[seen.trial].state is not TrialState.FAILED:
+                is_stop = any((one.trial, one.rung) == (seen.trial, seen.rung) for one in stops)
+                self._result(event.time, study, seen, stopped=is_stop)
+        for stop in stops:
+            if stop.trial is not None and stop.rung not in study.trials[stop.trial].values:
+                self._stop_on_the_way(event, study, study.trials[stop.trial])
+        if study.results.strays and _STRAY not in self._told:
+            strays = list(study.results.strays.values())
+            self._tell_once(stray_words(strays, study.first_reports, self._resource), key=_STRAY)
+
+    def _result(self, time: float, study: Study, seen: Observation, *, stopped: bool) -> None:
+        """Tell one result; where trials are compared by their means, with the mean."""
+        trial = study.trials[seen.trial]
+        metric = study.settings.objective.metric
+        value = trial.values[seen.rung]
+        words = f"{_named(seen.trial, seen.rung, seen.resource)} {metric} {text.metric(value)}"
+        if study.scheduler.separate_rungs and seen.rung:
+            here = [attempt.value for attempt in trial.attempts if attempt.rung == seen.rung]
+            words += f", the mean of {seen.rung + 1}; here {text.metric(here[-1])}"
         notes = []
-        if not self._has_result:
+        if not self._has_result and seen.loss is not None:
             self._has_result = True
             notes.append(f"first result after {text.duration(clock.now() - self._began)}")
-        # Only results at the same rung are compared; the first at a higher one takes over.
-        is_first = attempt.rung > self._best_rung
-        if loss is not None and (
-            is_first or (attempt.rung == self._best_rung and loss < self._best)
-        ):
-            is_higher = is_first and self._best_rung >= 0
-            notes = notes or ["first at this rung" if is_higher else "new best"]
-            self._best, self._best_rung = loss, attempt.rung
-        self._tell(event.time, words + (f"           {notes[0]}" if notes else ""))
+        leader = self._leader_if_new(study, seen)
+        if leader and not notes:
+            notes.append(leader)
+        if stopped:
+            notes.append("stopped there")
+        elif trial.stop_wanted and trial.state is TrialState.COMPLETED:
+            where = "" if trial.stopped_rung is None else f" at rung {trial.stopped_rung}"
+            notes.append(f"ended before it could be stopped{where}")
+        self._tell(time, words + (f"           {'; '.join(notes)}" if notes else ""))
+
+    def _leader_if_new(self, study: Study, seen: Observation) -> str:
+        """Return in which way this result is the best, as `status` tells; empty if it is not."""
+        before, self._best = self._best, best(study)
+        now = self._best
+        if now is None or (now["trial"], now["rung"]) != (trial_id(seen.trial), seen.rung):
+            return ""
+        if before is not None and (before["trial"], before["rung"]) == (now["trial"], now["rung"]):
+            return ""
+        is_higher = before is not None and now["rung"] > before["rung"]
+        return "first at this rung" if is_higher and not now["rule"] else "new best"
+
+    def _stop_on_the_way(self, event: Event, study: Study, trial: TrialRecord) -> None:
+        """Tell that a trial is stopped between rungs."""
+        attempt = trial.last_attempt
+        if attempt is None:
+            return
+        at = f" at {self._resource or 'report'} {text.resource(attempt.resource)}"
+        metric = study.settings.objective.metric
+        words = f"{_place(study, attempt)} {metric} {text.metric(attempt.value)}{at}"
+        self._tell(event.time, f"{words}           stopped there")
+
+    def _succeeded(self, study: Study, attempt: AttemptRecord) -> None:
+        """Tell once that promotions will cost more than planned."""
         has_higher = attempt.rung < len(study.scheduler.ladder(0)) - 1
         # It may have left one that nobody needs and that is removed already.
         has_saved = bool(study.trials[attempt.trial].rung_checkpoints)
@@ -205,7 +268,7 @@ class Watcher:
             what += f", exit code {event.exit_code}"
         where = f" on {text.printable(attempt.host)}" if attempt.host else ""
         task = f" (job {attempt.job})" if attempt.job else ""
-        headline = f"{self._place(attempt)} {what}{where}{task}"
+        headline = f"{_place(study, attempt)} {what}{where}{task}"
         self._tell(event.time, output.paint(headline, "red"))
         self._more("command", shlex.join(self._command_of(trial)))
         if event.cause:
@@ -224,10 +287,6 @@ class Watcher:
         return f"stop.{study.halt} is reached: nothing new is started"
 
     # ---------------------------------------------------------------- lines
-
-    def _place(self, attempt: AttemptRecord) -> str:
-        rung = "" if attempt.end is None and attempt.rung == 0 else f" rung {attempt.rung}"
-        return f"{trial_id(attempt.trial)}{rung}"
 
     def _tell(self, when: float, words: str) -> None:
         if self._line.is_live:
@@ -249,13 +308,10 @@ class Watcher:
 
     def _state_words(self, overview: Mapping[str, Any]) -> str:
         trials, rungs = overview["trials"], overview["rungs"]
-        # Most trials end at their first rung, so it tells best how far the study is.
-        over = trials["good"] + trials["failed"]
-        share = over / trials["total"] if trials["total"] else 0.0
-        full = round(_BAR * min(1.0, share))
+        full = round(_BAR * overview["share"])
         parts = [
             f"[{self._name}] {'#' * full}{'-' * (_BAR - full)}",
-            summary.started(overview).rpartition(" ")[0],
+            summary.started(overview).partition(" trial")[0],
             f"{sum(row['waiting'] for row in rungs)} waiting",
             f"{sum(row['running'] for row in rungs)} running",
         ]
@@ -267,6 +323,19 @@ class Watcher:
         if overview["eta_seconds"] is not None:
             parts.append(f"~{text.duration(overview['eta_seconds'])} left")
         return "  ".join(parts)
+
+
+def _named(trial: int, rung: int, resource: Resource | None) -> str:
+    """Return trial and rung; the only rung of a study without rungs is not told."""
+    return trial_id(trial) if resource is None and rung == 0 else f"{trial_id(trial)} rung {rung}"
+
+
+def _place(study: Study, attempt: AttemptRecord) -> str:
+    """Return trial and rung of an attempt that is not over well."""
+    trial = study.trials[attempt.trial]
+    failed = trial.state is TrialState.FAILED
+    rung = trial.finished_rung if failed else study.rung_of(trial)
+    return _named(attempt.trial, rung, attempt.end)
 
 
 def _more_of(trial: TrialRecord, attempt: AttemptRecord) -> str:
@@ -282,7 +351,7 @@ def _more_of(trial: TrialRecord, attempt: AttemptRecord) -> str:
 def _of_rung(verdict: Verdict) -> str:
     """Return what was found out about a rung."""
     if verdict.kind is VerdictKind.RUNG_DROPPED:
-        return f"{verdict.note}; no further trial is sent there (fidelity.guard)"
+        return f"{verdict.note}; no trial is compared there any more (fidelity.guard)"
     return f"{verdict.note}; with asha, fidelity.guard = true leaves such rungs out"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from slurmtune.core.actions import DropCheckpoints
 from slurmtune.core.record import TrialRecord
+from slurmtune.core.trial import TrialState
 
 _SPARE_COPIES = 2
 """Checkpoints of a trial that goes on."""
@@ -27,9 +28,11 @@ def best_count(keep: str) -> int:
 class Collection:
     """Finds checkpoints to remove. Looks only at trials about which something changed."""
 
-    def __init__(self, *, copies: bool) -> None:
+    def __init__(self, *, copies: bool, races: bool = False) -> None:
         self._copies = copies
         """Whether trials start from what others saved."""
+        self._races = races
+        """Whether a trial that has completed its rungs may turn out to be the best only later."""
         self._best: frozenset[int] = frozenset()
         self._changed: dict[int, None] = {}
         self._dropping: dict[int, set[str]] = {}
@@ -70,11 +73,14 @@ class Collection:
         """Return what became unnecessary since the last call; its trial forgets it at once."""
         actions = []
         # In an order that does not hang on how they were found: it is part of the journal.
-        for number in sorted(self._with_sources(trials)):
+        changed = self._with_sources(trials) if self._copies else self._changed
+        for number in sorted(changed):
             trial = trials[number]
-            if not trial.saved:
+            goes_on = self._goes_on(trial)
+            newest = _SPARE_COPIES if goes_on else int(self._stays(trial, keep))
+            if len(trial.saved) <= newest:
                 continue
-            needed = self._needed(trial, trials, keep)
+            needed = self._needed(trial, trials, keep, newest=newest, goes_on=goes_on)
             names = tuple(one.name for one in trial.saved if one.name not in needed)
             if names:
                 trial.forget_checkpoints(names)
@@ -83,7 +89,7 @@ class Collection:
         self._changed.clear()
         return actions
 
-    def _with_sources(self, trials: Sequence[TrialRecord]) -> list[int]:
+    def _with_sources(self, trials: Sequence[TrialRecord]) -> dict[int, None]:
         """Return what changed, and whose checkpoints that may have lived on."""
         found = dict(self._changed)
         for number in self._changed:
@@ -91,18 +97,22 @@ class Collection:
             while source is not None and source not in found:
                 found[source] = None
                 source = trials[source].source
-        return list(found)
+        return found
 
     def _needed(
-        self, trial: TrialRecord, trials: Sequence[TrialRecord], keep: str
+        self,
+        trial: TrialRecord,
+        trials: Sequence[TrialRecord],
+        keep: str,
+        *,
+        newest: int,
+        goes_on: bool,
     ) -> frozenset[str]:
+        """Return what is needed: the newest so many, and what the trial or an heir starts from."""
         names = [one.name for one in trial.saved]
-        needed: set[str] = set()
-        if self._goes_on(trial):
-            needed.update(names[-_SPARE_COPIES:])
+        needed = set(names[len(names) - newest :])
+        if goes_on:
             needed.update(a.checkpoint for a in trial.attempts if a.is_live and a.checkpoint)
-        elif self._stays(trial, keep):
-            needed.update(names[-1:])
         if self._copies:
             needed.update(_by_name(trial.rung_checkpoints, trial.spare_rungs))
             needed |= self._lent(trial, trials, keep, frozenset(names))
@@ -140,6 +150,9 @@ class Collection:
 
     def _stays(self, trial: TrialRecord, keep: str) -> bool:
         if trial.number in self._best or keep == KEEP_ALL:
+            return True
+        is_completed = trial.state is TrialState.COMPLETED
+        if self._races and is_completed and trial.finished_rung not in trial.spare_rungs:
             return True
         return keep == KEEP_PROMOTED and trial.finished_rung > trial.first_rung
 

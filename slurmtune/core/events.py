@@ -65,6 +65,8 @@ class StudyOpened(Event):
 
     spec_sha256: str
     limits: Limits
+    drawn_by: str = ""
+    """The versions of all that configs are drawn with from now on; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ attempts that are on offer or running (README, "Slots").
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -88,6 +88,13 @@ class Fleet:
     def __init__(self) -> None:
         self.arrays: dict[str, ArrayRecord] = {}
         self._live: dict[str, ArrayRecord] = {}
+        self._handlers: dict[type[Event], Callable[..., bool]] = {
+            ArrayIntended: self._intend,
+            ArraySubmitted: self._submitted,
+            ArrayRefused: self._refused,
+            SlotEnded: self._end,
+            AttemptClaimed: self._claimed,
+        }
 
     @property
     def live_arrays(self) -> Mapping[str, ArrayRecord]:
@@ -96,23 +103,21 @@ class Fleet:
 
     def handle(self, event: Event) -> bool:
         """Apply the event if it concerns arrays or slots; tell whether anything changed."""
-        match event:
-            case ArrayIntended():
-                return self._intend(event)
-            case ArraySubmitted():
-                array = self._array(event.token)
-                changed = array.state is not ArrayState.SUBMITTED
-                array.state, array.job = ArrayState.SUBMITTED, event.job
-                return changed
-            case ArrayRefused():
-                self._array(event.token).state = ArrayState.REFUSED
-                return self._live.pop(event.token, None) is not None
-            case SlotEnded():
-                return self._end(event)
-            case AttemptClaimed():
-                return self._use(slot_key(event.slot))
-            case _:
-                return False
+        handler = self._handlers.get(type(event))
+        return handler is not None and handler(event)
+
+    def use(self, slot: str) -> bool:
+        """The slot ``TOKEN.INDEX.RESTART`` claimed an attempt; tell whether that was not known."""
+        key = slot_key(slot)
+        array = self.arrays.get(key.token)
+        if array is None or not 0 <= key.task < array.size or key.task in array.used:
+            return False
+        if array.state is ArrayState.REFUSED:
+            # An earlier driver slept before its sbatch, which came through after the refusal.
+            array.state = ArrayState.INTENDED
+            self._live[key.token] = array
+        array.used.add(key.task)
+        return True
 
     def is_live(self, slot: str) -> bool:
         """Tell whether ``TOKEN.INDEX.RESTART`` belongs to a slot that has not ended."""
@@ -183,6 +188,19 @@ class Fleet:
         self.arrays[event.token] = self._live[event.token] = array
         return True
 
+    def _submitted(self, event: ArraySubmitted) -> bool:
+        array = self._array(event.token)
+        changed = array.state is not ArrayState.SUBMITTED
+        array.state, array.job = ArrayState.SUBMITTED, event.job
+        return changed
+
+    def _refused(self, event: ArrayRefused) -> bool:
+        self._array(event.token).state = ArrayState.REFUSED
+        return self._live.pop(event.token, None) is not None
+
+    def _claimed(self, event: AttemptClaimed) -> bool:
+        return self.use(event.slot)
+
     def _end(self, event: SlotEnded) -> bool:
         array = self._array(event.token)
         if event.index in array.ended:
@@ -190,17 +208,6 @@ class Fleet:
         array.ended[event.index] = event.outcome
         if not array.live:
             self._live.pop(event.token, None)
-        return True
-
-    def _use(self, key: SlotKey) -> bool:
-        array = self.arrays.get(key.token)
-        if array is None or not 0 <= key.task < array.size or key.task in array.used:
-            return False
-        if array.state is ArrayState.REFUSED:
-            # An earlier driver slept before its sbatch, which came through after the refusal.
-            array.state = ArrayState.INTENDED
-            self._live[key.token] = array
-        array.used.add(key.task)
         return True
 
     def _array(self, token: str) -> ArrayRecord:

@@ -49,8 +49,22 @@ class Standing:
     """How many of the best may go on now."""
     cutoff: float | None = None
     """Loss that had to be reached, where there is one."""
+    best: float | None = None
+    """Loss that it is ranked by, where that is not the one at the rung."""
     outlook: str = ""
     """What has to happen for the trial to go on, or why it never will; may be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaders:
+    """The trials that a scheduler holds for the best, by more than their losses at a rung."""
+
+    trials: tuple[int, ...]
+    """Best first."""
+    rung: int
+    """Rung of which the result of the first of them is told; others may not have finished it."""
+    rule: str
+    """What makes the first of them the best, in a few words."""
 
 
 class Scheduler(Protocol):
@@ -111,8 +125,9 @@ class Scheduler(Protocol):
     def reported(self, trial: int, resource: Resource, loss: float | None) -> bool:
         """Tell whether the trial, which just reported at ``resource``, must stop.
 
-        Only schedulers that `watches` are asked. A resource that a trial reports a second time,
-        after a retry, is not told again; nor is anything of a trial that was told to stop.
+        Only schedulers that `watches` are asked. The resources of a trial increase: one that it
+        reports a second time, after a retry, is not told again; nor is anything of a trial that
+        was told to stop.
         """
         ...
 
@@ -135,6 +150,13 @@ class Scheduler(Protocol):
         """Return trials and losses that the trial is compared with at ``rung``, best first.
 
         The trial itself is among them once it has finished the rung. For people: may be slow.
+        """
+        ...
+
+    def leaders(self) -> Leaders | None:
+        """Return who is best so far; None: those with the lowest losses at the highest rung.
+
+        The study asks after each attempt: costs no more than O(number of leaders).
         """
         ...
 

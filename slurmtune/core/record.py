@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slurmtune.core.events import Config, Resource
+from slurmtune.core.ids import trial_id
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
 
 
@@ -52,11 +53,16 @@ class AttemptRecord:
     """Largest resource reported so far."""
     value: float | None = None
     """The objective at the smallest resource at or above `end`, else the last one reported."""
+    value_resource: Resource | None = None
+    """Resource at which `value` was reported."""
     reached_end: bool = False
     saved: Resource | None = None
     """Resource of its newest checkpoint."""
     withdrawing: bool = False
     stopping: bool = False
+
+    def __str__(self) -> str:
+        return f"attempt {self.id}"
 
     @property
     def is_live(self) -> bool:
@@ -87,6 +93,10 @@ class TrialRecord:
     values: dict[int, float | None] = field(default_factory=dict)
     """The objective by finished rung, as reported; None where the trial failed. Where each rung is
     an evaluation of its own: the mean over the rungs up to this one."""
+    other_resources: dict[int, Resource] = field(default_factory=dict)
+    """By finished rung, the resource at which its value was reported, if that is not its own."""
+    has_result: bool = False
+    """Whether it has a finite result and did not fail."""
     attempts: list[AttemptRecord] = field(default_factory=list)
     checkpoint: str | None = None
     """Name of the newest, also of one that was taken over from `source`."""
@@ -112,6 +122,11 @@ class TrialRecord:
     """How often the memory grew."""
     stop_wanted: bool = False
     """The scheduler or the user wants its running attempt to end."""
+    stopped_rung: int | None = None
+    """Rung that it ran through and was stopped at: it was admitted to none above."""
+
+    def __str__(self) -> str:
+        return f"trial {trial_id(self.number)}"
 
     @property
     def last_attempt(self) -> AttemptRecord | None:

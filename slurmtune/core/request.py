@@ -62,6 +62,16 @@ class ResourceRequest:
     """Options of ``slurm.extra``, passed on after ``options``."""
 
 
+def limit_array(request: ResourceRequest, size: int, parallel: int) -> ResourceRequest:
+    """Return the request of an array of ``size`` slots, of which at most ``parallel`` run at once.
+
+    A limit of the spec's own stays; none is needed by an array that is no larger.
+    """
+    if request.array_limit is not None or size <= parallel:
+        return request
+    return replace(request, array_limit=parallel)
+
+
 def parse_class(name: str) -> ClassName:
     """Take the name of a resource class apart."""
     found = _DERIVED.fullmatch(name)

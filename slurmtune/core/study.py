@@ -62,6 +62,7 @@ _FREEING = frozenset(
     }
 )
 """After these events the scheduler may know of checkpoints that nobody needs any more."""
+_FIRST_REPORTS = 3
 _FIRST_FAILURES = 3
 """So many failures before any success pause the study: most likely nothing can work."""
 
@@ -98,25 +99,32 @@ class Study:
         """The reason of a pause, in words."""
         self.finished = ""
         """Reason of the `Finish` that was emitted."""
+        self.ended_time: float | None = None
+        """When that was; opened again with nothing left to do, it ended when it did before."""
         self.exhausted = False
         self.gpu_seconds = 0.0
         self.wasted_gpu_seconds = 0.0
         self.failed_trials = 0
+        self.stopped_trials = 0
         self.final_trials = 0
         self.units_done: Resource = 0
         """Resource trained in all attempts that succeeded, and how long that took."""
         self.unit_seconds = 0.0
+        self.first_reports: list[Resource] = []
+        """At which resources the first trial reported first: an example of where reports come."""
         self.recent_failures: list[AttemptRecord] = []
         """The newest attempts that failed, at most ten."""
         self.verdicts: tuple[Verdict, ...] = ()
         """What was judged by the last call of `handle`."""
         self._judged: list[Verdict] = []
-        self._collection = Collection(copies=scheduler.copies)
+        self._collection = Collection(copies=scheduler.copies, races=scheduler.separate_rungs)
         self._proposing: TrialRecord | None = None
         self._repeat: dict[int, None] = {}
         self._holding: dict[str, TrialRecord] = {}
         """By slot, the trial whose program waits there, as far as is known."""
         self._since_open = 0
+        self._had_finished = False
+        """Whether the study was opened again after its end, and no attempt followed yet."""
         self._handlers: dict[type[Event], Callable[..., list[Action] | None]] = {
             StudyOpened: self._opened,
             CapacityChanged: self._capacity_changed,
@@ -142,8 +150,7 @@ class Study:
         Raises:
             TransitionError: the event cannot happen in this state.
         """
-        self.verdicts = ()
-        self._judged.clear()
+        self.verdicts, self._judged = (), []
         was_unused = isinstance(event, SlotEnded) and not self.fleet.was_used(event)
         fleet_changed = self.fleet.handle(event)
         if fleet_changed and isinstance(event, SlotEnded):
@@ -155,8 +162,12 @@ class Study:
         if actions is None:
             return () if fleet_changed else None
         actions += self._plan(event.time)
-        actions += self._collect(event)
-        self.verdicts = tuple(self._judged)
+        if type(event) in _FREEING or (self._judged and self.scheduler.runs_through):
+            self._note_spare()
+        if self._collection.has_changes:
+            actions += self._collection.drops(self.trials, self.limits.keep)
+        if self._judged:
+            self.verdicts = tuple(self._judged)
         return tuple(actions)
 
     def open_actions(self) -> list[Action]:
@@ -212,6 +223,18 @@ class Study:
                     return attempt
         raise TransitionError(f"attempt {name} is not known to the study")
 
+    def rung_of(self, trial: TrialRecord) -> int:
+        """Return the rung that the trial is on its way to, or at which it was stopped.
+
+        An attempt that runs through all rungs is on its way to the first one that it has not
+        passed, not to the last one, that it may train up to.
+        """
+        if not self.scheduler.runs_through:
+            return trial.target_rung
+        if trial.stopped_rung is not None:
+            return trial.stopped_rung
+        return min(trial.finished_rung + 1, trial.target_rung)
+
     @property
     def may_start_trials(self) -> bool:
         """Whether another trial can be started at all, now or later."""
@@ -237,6 +260,7 @@ class Study:
         if event.limits.keep != self.limits.keep:
             self._keep_by(event.limits.keep)
         self.limits = event.limits
+        self._had_finished = bool(self.finished)
         self.halt = self.halt_text = self.finished = ""
         self._since_open = 0
         self.nodes.forget_suspicions()
@@ -361,14 +385,18 @@ class Study:
 
     def _claimed(self, event: AttemptClaimed) -> list[Action] | None:
         attempt = self.attempt(event.attempt)
-        if attempt.state in {AttemptState.RUNNING, AttemptState.ENDED}:
-            return None
+        has_begun = attempt.state is AttemptState.RUNNING or not attempt.is_live
+        return None if has_begun else self._begin(attempt, event.slot, event.time)
+
+    def _begin(self, attempt: AttemptRecord, slot: str, time: float) -> list[Action]:
+        """A slot claimed the attempt."""
         self._move(attempt, AttemptState.RUNNING)
-        attempt.slot, attempt.withdrawing = event.slot, False
-        attempt.started_time = event.time
-        self._note_holding(event.slot, None)
-        self._enter(self.trials[attempt.trial], TrialState.RUNNING)
-        if self.halt == "stopped" or self.trials[attempt.trial].stop_wanted:
+        attempt.slot, attempt.withdrawing = slot, False
+        attempt.started_time = time
+        self._note_holding(slot, None)
+        trial = self.trials[attempt.trial]
+        self._enter(trial, TrialState.RUNNING)
+        if self.halt == "stopped" or trial.stop_wanted:
             attempt.stopping = True
             return [StopAttempt(attempt=attempt.id)]
         return []
@@ -377,15 +405,17 @@ class Study:
         attempt = self._fresh(event.attempt, event.seq)
         if attempt is None:
             return None
-        actions = self._claimed(
-            AttemptClaimed(time=event.time, attempt=event.attempt, slot=event.slot)
-        )
-        self.fleet.handle(AttemptClaimed(time=event.time, attempt=event.attempt, slot=event.slot))
-        if slot_key(attempt.slot).token not in self.fleet.arrays:
-            attempt.slot = event.slot  # its claim could not be read
+        actions: list[Action] = []
+        if attempt.state is not AttemptState.RUNNING:
+            actions = self._begin(attempt, event.slot, event.time)
+            self.fleet.use(event.slot)
+        elif attempt.slot != event.slot:
+            self.fleet.use(event.slot)
+            if slot_key(attempt.slot).token not in self.fleet.arrays:
+                attempt.slot = event.slot  # its claim could not be read
         attempt.last_seq = event.seq
         attempt.job, attempt.host, attempt.start = event.job, event.host, event.start
-        return actions or []
+        return actions
 
     def _reported(self, event: AttemptReported) -> list[Action] | None:
         attempt = self._fresh(event.attempt, event.seq)
@@ -395,10 +425,12 @@ class Study:
         value = event.metrics.get(self.settings.objective.metric)
         if attempt.resource is None or event.resource > attempt.resource:
             attempt.resource = event.resource
+            if attempt.trial == 0 and len(self.first_reports) < _FIRST_REPORTS:
+                self.first_reports.append(event.resource)
         if value is None:
             return []
         if not attempt.reached_end:
-            attempt.value = value
+            attempt.value, attempt.value_resource = value, event.resource
             attempt.reached_end = attempt.end is not None and event.resource >= attempt.end
         trial = self.trials[attempt.trial]
         if self.scheduler.runs_through and not trial.stop_wanted:
@@ -429,10 +461,15 @@ class Study:
             level = ladder[rung]
             if level is None or resource < level:
                 break
-            self._note_rung(trial, rung, value)
+            self._note_rung(trial, rung, value, resource)
             loss = self.settings.objective.loss(value)
-            if self.scheduler.stops(trial.number, rung, loss):
+            stops = self.scheduler.stops(trial.number, rung, loss)
+            self._doubt(trial, rung)
+            if stops:
+                trial.stopped_rung = rung
                 return self._stop_attempt(trial, attempt, rung, loss)
+            self.results.rung(rung).promoted += 1
+            self._judge(VerdictKind.RUNS_ON, trial, rung, loss)
         return []
 
     def _saved(self, event: CheckpointSaved) -> list[Action] | None:
@@ -521,19 +558,18 @@ class Study:
     # ---------------------------------------------------------------- results
 
     def _finish_rung(self, trial: TrialRecord, attempt: AttemptRecord) -> None:
-        self._note_rung(trial, attempt.rung, attempt.value)
+        self._note_rung(trial, attempt.rung, attempt.value, attempt.value_resource)
         loss = self.settings.objective.loss(attempt.value)
         self.scheduler.finished(trial.number, attempt.rung, loss)
         if trial.checkpoint is not None:
             trial.rung_checkpoints[attempt.rung] = (trial.checkpoint, trial.checkpoint_resource)
-        self._judged += self.results.doubt(
-            trial, attempt.rung, trial.seconds, guard=self.settings.guard
-        )
+        self._doubt(trial, attempt.rung)
         top = attempt.rung == len(self.scheduler.ladder(trial.bracket)) - 1
         if top:
             self._judge(VerdictKind.COMPLETED, trial, attempt.rung, loss)
             self._enter(trial, TrialState.COMPLETED)
         elif trial.stop_wanted:
+            self.stopped_trials += 1
             self._enter(trial, TrialState.STOPPED)
         else:
             self._judge(VerdictKind.PAUSED, trial, attempt.rung, loss)
@@ -559,25 +595,39 @@ class Study:
             )
         )
 
-    def _note_rung(self, trial: TrialRecord, rung: int, value: float | None) -> None:
+    def _note_rung(
+        self,
+        trial: TrialRecord,
+        rung: int,
+        value: float | None,
+        resource: Resource | None = None,
+    ) -> None:
         keep = self.limits.keep
-        self.results.note(trial, rung, value, keep)
+        self.results.note(trial, rung, value, keep, resource)
         self._collection.look_at_best(self.results.best_trials(best_count(keep)))
+
+    def _doubt(self, trial: TrialRecord, rung: int) -> None:
+        """Look at what this result says of the rungs; maybe one is left out from now on."""
+        guard = self.settings.guard
+        self._judged += self.results.doubt(trial, rung, trial.seconds, guard=guard)
 
     def _abandon(self, trial: TrialRecord) -> None:
         """Stop a trial for good; nobody need wait for the rung that it was on its way to."""
         if trial.state is not TrialState.PAUSED and trial.target_rung not in trial.values:
             self.scheduler.finished(trial.number, trial.target_rung, None)
+        self.stopped_trials += 1
+        self.results.note_stop(trial, self.rung_of(trial))
         self._enter(trial, TrialState.STOPPED)
 
     def _fail(self, trial: TrialRecord, attempt: AttemptRecord) -> None:
         self.failed_trials += not attempt.gave_up
         self._since_open += not attempt.gave_up
-        rung = attempt.rung
-        self.results.rung(rung).failed += 1
+        # Of several rungs on its way it failed at the first that it had not passed.
+        rung = self.rung_of(trial)
         if rung not in trial.values:
             self._note_rung(trial, rung, None)
-            self.scheduler.finished(trial.number, rung, None)
+            self.scheduler.finished(trial.number, attempt.rung, None)
+        self.results.note_failure(trial, rung)
         self._judge(VerdictKind.FAILED, trial, rung, note=attempt.cause)
         self._enter(trial, TrialState.FAILED)
 
@@ -628,7 +678,7 @@ class Study:
         if self.finished:
             return []
         actions: list[Action] = []
-        while not self.halt and self._in_flight() < self.capacity:
+        while not self.halt and len(self.live) + (self._proposing is not None) < self.capacity:
             if self._repeat:
                 number = next(iter(self._repeat))
                 del self._repeat[number]
@@ -655,11 +705,10 @@ class Study:
                 break
         if not self.live and self._proposing is None and (self.halt or self._is_idle()):
             self.finished = self.halt or "done"
+            if not self._had_finished:
+                self.ended_time = time
             actions.append(Finish(reason=self.finished))
         return actions
-
-    def _in_flight(self) -> int:
-        return len(self.live) + (self._proposing is not None)
 
     def _is_idle(self) -> bool:
         """Whether nothing can be decided any more, however much capacity there is."""
@@ -689,6 +738,7 @@ class Study:
         return Propose(trial=number)
 
     def _new_attempt(self, trial: TrialRecord, time: float) -> Offer:
+        self._had_finished = False
         rung = trial.target_rung
         number = 1 + sum(1 for old in trial.attempts if old.rung == rung)
         ladder = self.scheduler.ladder(trial.bracket)
@@ -738,17 +788,16 @@ class Study:
             holder=attempt.holder,
         )
 
-    def _collect(self, event: Event) -> list[Action]:
-        """Have checkpoints removed that nobody needs any more."""
-        if type(event) in _FREEING or (self._judged and self.scheduler.runs_through):
-            known = len(self.trials) + (self._proposing is not None)
-            most = known if self.exhausted else max(known, self.limits.trials)
-            for number, rung in self.scheduler.spare(most):
-                self.trials[number].spare_rungs.add(rung)
-                self._collection.look_at(number)
-        if not self._collection.has_changes:
-            return []
-        return [*self._collection.drops(self.trials, self.limits.keep)]
+    def _note_spare(self) -> None:
+        """Look at the checkpoints that nobody needs any more, as the scheduler knows."""
+        known = len(self.trials) + (self._proposing is not None)
+        most = known if self.exhausted else max(known, self.limits.trials)
+        for number, rung in self.scheduler.spare(most):
+            self.trials[number].spare_rungs.add(rung)
+            self._collection.look_at(number)
+        if self.scheduler.leaders() is not None:
+            # Who they are the scheduler knows only after it was told the result.
+            self._collection.look_at_best(self.results.best_trials(best_count(self.limits.keep)))
 
     # ---------------------------------------------------------------- small steps
 
@@ -759,7 +808,7 @@ class Study:
     def _fresh(self, name: str, seq: int) -> AttemptRecord | None:
         """Return the attempt if it is live and ``seq`` was not applied yet."""
         attempt = self.attempt(name)
-        return attempt if attempt.is_live and seq > attempt.last_seq else None
+        return attempt if seq > attempt.last_seq and attempt.is_live else None
 
     def _note_holding(self, slot: str, trial: TrialRecord | None) -> None:
         """In this slot a program waits for more of this trial; None: in none, or no more."""
@@ -775,14 +824,11 @@ class Study:
         del self.live[attempt.id]
 
     def _move(self, attempt: AttemptRecord, state: AttemptState) -> None:
-        attempt.state = transitions.follow(
-            transitions.ATTEMPT, attempt.state, state, f"attempt {attempt.id}"
-        )
+        attempt.state = transitions.follow(transitions.ATTEMPT, attempt.state, state, attempt)
 
     def _enter(self, trial: TrialRecord, state: TrialState) -> None:
-        trial.state = transitions.follow(
-            transitions.TRIAL, trial.state, state, f"trial {trial_id(trial.number)}"
-        )
-        self.final_trials += state.is_final
-        if state.is_final or state is TrialState.PAUSED:
+        trial.state = transitions.follow(transitions.TRIAL, trial.state, state, trial)
+        is_final = state.is_final
+        self.final_trials += is_final
+        if is_final or state is TrialState.PAUSED:
             self._collection.look_at(trial.number)

@@ -38,11 +38,11 @@ ATTEMPT: Mapping[AttemptState, frozenset[AttemptState]] = {
 }
 
 
-def follow(table: Mapping[State, frozenset[State]], now: State, then: State, who: str) -> State:
+def follow(table: Mapping[State, frozenset[State]], now: State, then: State, who: object) -> State:
     """Return ``then`` if it may follow ``now``.
 
     Raises:
-        TransitionError: it may not; the message names ``who``.
+        TransitionError: it may not; the message names ``who``, by its ``str``.
     """
     if then not in table[now]:
         raise TransitionError(f"{who} is {now.value} and cannot become {then.value}")

@@ -11,6 +11,8 @@ from enum import Enum
 class TrialState(Enum):
     """Where a trial stands; terminal states absorb."""
 
+    __hash__ = object.__hash__  # there is one object for each, and Enum's own runs in Python
+
     WAITING = "WAITING"
     """Has a config; an attempt of it is on offer or will be."""
     RUNNING = "RUNNING"
@@ -36,6 +38,8 @@ _FINAL = frozenset({TrialState.STOPPED, TrialState.COMPLETED, TrialState.FAILED}
 class AttemptState(Enum):
     """Where an attempt stands."""
 
+    __hash__ = object.__hash__
+
     SUBMITTED = "SUBMITTED"
     """Decided; its offer may not be published yet."""
     PENDING = "PENDING"
@@ -48,6 +52,8 @@ class AttemptState(Enum):
 
 class Outcome(Enum):
     """How an attempt ended."""
+
+    __hash__ = object.__hash__
 
     SUCCEEDED = "SUCCEEDED"
     """The program left with exit code 0 and reported the metric."""

@@ -12,6 +12,8 @@ class VerdictKind(Enum):
     """What became of a trial at a rung, or of a rung."""
 
     PROMOTED = "PROMOTED"
+    RUNS_ON = "RUNS_ON"
+    """It runs through its rungs, was judged at this one, and may go on."""
     PAUSED = "PAUSED"
     STOPPED = "STOPPED"
     COMPLETED = "COMPLETED"

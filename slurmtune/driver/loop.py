@@ -128,7 +128,13 @@ class Driver:
         for trial in self.study.trials:
             for attempt in trial.attempts:
                 self.slots.note_slot(attempt.slot)
-        self.feed([StudyOpened(time=now, spec_sha256=spec_sha256, limits=limits)])
+        opened = StudyOpened(
+            time=now,
+            spec_sha256=spec_sha256,
+            limits=limits,
+            drawn_by=self.settings.drawn_by,
+        )
+        self.feed([opened])
         self._carry_out(self.study.open_actions())
         self.feed([CapacityChanged(time=now, attempts=self.capacity.wanted())])
 
@@ -408,8 +414,16 @@ class Driver:
             waiting=self.slots.waiting(),
             running_slots=self.slots.running(),
             expected_units=self.settings.expected_units,
+            expected_trials=self.settings.expected_trials,
+            parallel=self.settings.parallel,
+            array_limit=self._array_limit(),
             queries=getattr(self.backend, "calls", None),
         )
+
+    def _array_limit(self) -> int | None:
+        """Return how many tasks of an array the user lets run at once; None: nothing is said."""
+        limits = (request.array_limit for request in self.settings.requests.values())
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def _say_farewell(self) -> None:
         """Cancel what still waits in the queue, and let local slots leave."""

@@ -35,9 +35,13 @@ class LoopSettings:
     expected_units: float | None = None
     adaptive: bool = True
     """Whether more offers than slots are kept out when attempts are shorter than a few ticks."""
+    expected_trials: int | None = None
+    """Configs that are likely to be started, where `Limits.trials` is only a bound."""
     ahead: float = 1.0
     """Slots that are queued for each attempt that may still be in flight. Above 1 a config is
     chosen when there is a slot for it, not when the slot is submitted."""
+    drawn_by: str = ""
+    """Versions of all that configs are drawn with."""
 
     @property
     def binds_late(self) -> bool:

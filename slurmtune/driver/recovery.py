@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 from slurmtune.core.actions import Action, DropCheckpoints
@@ -20,6 +20,9 @@ _MOST_LINES = 200
 a record has a greatest length."""
 _SLACK_BYTES = 256
 """Of a record: its keys, and the line that stands for verdicts that are left out."""
+_MANY_RECORDS = 10_000
+"""Of a journal whose replay takes so long that the collector of garbage would cost more."""
+_NOTHING: list[Any] = []
 
 
 def record_of(
@@ -58,20 +61,38 @@ def replay(study: Study, records: Iterable[Mapping[str, Any]]) -> float | None:
             both decisions. Or a record tells what cannot happen, or happened before.
         CorruptJournalError: a record is damaged.
     """
+    if not isinstance(records, Sized) or len(records) < _MANY_RECORDS:
+        return _replay(study, records)
+    with frame.collector_paused():
+        return _replay(study, records)
+
+
+def _replay(study: Study, records: Iterable[Mapping[str, Any]]) -> float | None:
     first: float | None = None
     for number, record in enumerate(records):
-        event, recorded = _decoded(number, record)
+        told, recorded = record.get("e"), record.get("a", _NOTHING)
+        if not isinstance(told, dict) or not isinstance(recorded, list):
+            raise CorruptJournalError(f"record {number} of the journal holds no event")
+        event = decode_event(told)
         first = event.time if first is None else first
         actions = _applied(study, number, event)
-        derived = _described(actions)
-        if recorded not in (derived, _described(_without_drops(actions))):
-            raise ReplayError(
-                f"record {number} ({_name(event)}): the journal says "
-                f"{'; '.join(recorded) or 'nothing'}, but {'; '.join(derived) or 'nothing'} "
-                "follows from the records before it"
-            )
-        _check_verdicts(study, number, event, actions, record.get("v"))
+        if recorded or actions:
+            _check_actions(number, event, actions, recorded)
+        if (judged := record.get("v")) is not None:
+            _check_verdicts(study, number, event, actions, judged)
     return first
+
+
+def _check_actions(
+    number: int, event: Event, actions: Sequence[Action], recorded: list[Any]
+) -> None:
+    derived = _described(actions)
+    if recorded != derived and recorded != _described(_without_drops(actions)):
+        raise ReplayError(
+            f"record {number} ({_name(event)}): the journal says "
+            f"{'; '.join(map(str, recorded)) or 'nothing'}, but "
+            f"{'; '.join(derived) or 'nothing'} follows from the records before it"
+        )
 
 
 def _without_drops(actions: Sequence[Action]) -> list[Action]:
@@ -82,21 +103,16 @@ def _without_drops(actions: Sequence[Action]) -> list[Action]:
 def _check_verdicts(
     study: Study, number: int, event: Event, actions: Sequence[Action], recorded: Any
 ) -> None:
-    if recorded is None:
-        return  # nothing was judged, or an older slurmtune recorded only what followed
+    """Compare what was judged; an older slurmtune recorded only what followed."""
+    derived = [encode_verdict(verdict) for verdict in study.verdicts]
+    if derived == recorded:
+        return
     derived = record_of(event, actions, study.verdicts).get("v", [])
     if derived != recorded:
         raise ReplayError(
             f"record {number} ({_name(event)}): the journal says that it was judged {recorded}, "
             f"but {derived or 'nothing'} follows from the records before it"
         )
-
-
-def _decoded(number: int, record: Mapping[str, Any]) -> tuple[Event, list[str]]:
-    event, actions = record.get("e"), record.get("a", [])
-    if not isinstance(event, dict) or not isinstance(actions, list):
-        raise CorruptJournalError(f"record {number} of the journal holds no event")
-    return decode_event(event), [str(action) for action in actions]
 
 
 def _applied(study: Study, number: int, event: Event) -> tuple[Action, ...]:

@@ -12,7 +12,13 @@ from math import ceil
 from slurmtune.backends.base import ArraySpec
 from slurmtune.core.events import ArrayIntended, ArrayRefused, ArraySubmitted
 from slurmtune.core.fleet import ArrayRecord, ArrayState
-from slurmtune.core.request import ResourceRequest, derive, exclude_nodes, parse_class
+from slurmtune.core.request import (
+    ResourceRequest,
+    derive,
+    exclude_nodes,
+    limit_array,
+    parse_class,
+)
 from slurmtune.driver.parts import Desk, class_of_new_trials
 from slurmtune.errors import BackendUnavailableError, SubmissionRefusedError
 
@@ -133,9 +139,9 @@ class Submissions:
     def _submit_array(self, resource_class: str, size: int, now: float) -> bool:
         self._made += 1
         token = self._desk.make_token(self._made)
-        request = self._request(resource_class, now)
-        if request.array_limit is None and size > self._desk.settings.parallel:
-            request = replace(request, array_limit=self._desk.settings.parallel)
+        request = limit_array(
+            self._request(resource_class, now), size, self._desk.settings.parallel
+        )
         self._desk.feed(
             [ArrayIntended(time=now, token=token, resource_class=resource_class, size=size)]
         )

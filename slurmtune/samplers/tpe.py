@@ -154,7 +154,8 @@ class TpeSampler:
                 continue
             order = np.argsort(np.array(losses), kind="stable")
             rows = self._observed.rows(trials)[order]
-            return rows[: min(halves.good, succeeded)], rows[len(rows) - halves.bad :]
+            good = min(halves.good, succeeded)
+            return rows[:good], rows[min(good, len(rows) - halves.bad) :]
         return None
 
     def _density(self, rows: Numbers, random: np.random.Generator) -> Density:

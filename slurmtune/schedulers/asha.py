@@ -32,21 +32,26 @@ class AshaBracket(Bracket):
         self._paused: list[list[RankingKey]] = [[] for _ in range(rungs)]
         self._is_dropped = [False] * rungs
         self._reach = 0
-        """The most trials that the bracket was thought to ever hold."""
+        """The most trials that the bracket was thought to ever hold; 0: nobody said."""
+        self._most = [0] * rungs
+        """By rung, the most trials that can ever finish it, if `_reach` is known."""
+        self._out: list[tuple[int, int]] = []
+        """Who was found to be too far back for ever, and where; `spare` tells it next."""
 
     def finish(self, trial: int, rung: int, loss: float | None) -> bool:
         """A trial finished a rung; False when that was known."""
         is_new = super().finish(trial, rung, loss)
-        if is_new and rung < self._last and self._rungs[rung].loss(trial) is not None:
-            heappush(self._paused[rung], self._rungs[rung].key(trial))
+        if is_new:
+            if rung < self._last and (key := self._rungs[rung].key(trial))[0] is False:
+                heappush(self._paused[rung], key)
+            if self._reach:
+                self._find_out(self._reach)
         return is_new
 
     def promote_from(self, rung: int) -> Promote | None:
         """Return the next promotion from ``rung``, if a trial there can go on now."""
-        if rung >= self._last or not self._paused[rung]:
-            return None
-        trial = self._paused[rung][0][-1]
-        if self._rungs[rung].place(trial) >= self._places(rung):
+        trial = self._next_of(rung)
+        if trial is None:
             return None
         heappop(self._paused[rung])
         return self._promote(trial, rung, self._next_rung(rung + 1))
@@ -75,14 +80,10 @@ class AshaBracket(Bracket):
         A rung can hold all trials but those that are known to end below it. At its end the best
         ``1 / reduction_factor`` of so many can have been promoted, and nobody behind them.
         """
-        most = max(reach, self.size)
-        if most > self._reach:
-            for tail in self._tails:
-                tail.restore()
-        self._reach = most
-        for rung in range(self._last):
-            self._cut(rung, most // self._reduction_factor)
-            most -= self._failed[rung] + self._tails[rung].out
+        if max(reach, self.size) != self._reach:
+            self._find_out(reach)
+        self._spare += self._out
+        self._out.clear()
         return self.take_spare()
 
     def drop(self, rung: int) -> bool:
@@ -97,11 +98,36 @@ class AshaBracket(Bracket):
         self._first = self._next_rung(self._first)
         return True
 
+    def _find_out(self, reach: int) -> None:
+        """Find who can never go on, and with that how many can finish each rung."""
+        most = max(reach, self.size)
+        if most > self._reach:
+            for tail in self._tails:
+                tail.restore()
+            for trial, rung in self._out:
+                self._tails[rung].forget(trial)
+            self._out.clear()
+        self._reach = most
+        for rung in range(self._last):
+            self._most[rung] = most
+            self._cut(rung, most // self._reduction_factor)
+            most -= self._failed[rung] + self._tails[rung].out
+
+    def _cut(self, rung: int, places: int) -> None:
+        self._out += [(trial, rung) for trial in self._tails[rung].cut(places)]
+
     def _next_rung(self, rung: int) -> int:
         """Return this rung, or the next above it that was not dropped."""
         while self._is_dropped[rung]:
             rung += 1
         return rung
+
+    def _next_of(self, rung: int) -> int | None:
+        """Return who can go on from ``rung`` now."""
+        if rung >= self._last or not self._paused[rung]:
+            return None
+        trial = self._paused[rung][0][-1]
+        return trial if self._rungs[rung].is_within(trial, self._places(rung)) else None
 
     def _places(self, rung: int) -> int:
         return self._rungs[rung].size // self._reduction_factor
@@ -114,10 +140,9 @@ class AshaBracket(Bracket):
         if place < self._places(rung):
             return "waits for a free slot"
         needed = (place + 1) * self._reduction_factor
-        if self._reach and needed > self._reach:
-            return (
-                f"would go on when {needed} have finished the rung, but at most {self._reach} can"
-            )
+        most = self._most[rung]
+        if self._reach and needed > most:
+            return f"would go on when {needed} have finished the rung, but at most {most} can"
         return f"goes on when {needed} have finished the rung, unless better ones come"
 
 

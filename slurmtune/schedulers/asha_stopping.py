@@ -24,6 +24,8 @@ class _Arrival:
     places: int
     cutoff: float | None
     stopped: bool
+    everyone: bool
+    """Whether the rung was left out by then."""
 
 
 class AshaStopping(LadderScheduler):
@@ -43,6 +45,7 @@ class AshaStopping(LadderScheduler):
         self._ended: set[int] = set()
         """Trials that were stopped or reached the last rung."""
         self._spare: list[tuple[int, int]] = []
+        self._dropped: set[int] = set()
 
     @property
     def runs_through(self) -> bool:
@@ -50,8 +53,10 @@ class AshaStopping(LadderScheduler):
         return True
 
     def decide(self, *, may_start: bool) -> Decision | None:
-        """Return a new trial as long as one may be started."""
-        return StartTrial() if may_start else None
+        """Return a new trial as long as one may be started; its rung is the first that counts."""
+        if not may_start:
+            return None
+        return StartTrial(rung=next(k for k in range(self._last + 1) if k not in self._dropped))
 
     def started(self, trial: int, bracket: int) -> None:
         """Trial ``trial`` was started; it is trained up to the last rung unless it is stopped."""
@@ -92,6 +97,8 @@ class AshaStopping(LadderScheduler):
             return None
         is_last = rung == self._last
         rule = f"on arrival the best 1/{self._reduction_factor} of the rung run on, at least one"
+        if arrival.everyone:
+            rule = "the rung was left out: everyone with a result runs on"
         return Standing(
             rule=LAST_RUNG if is_last else rule,
             size=arrival.size,
@@ -111,6 +118,16 @@ class AshaStopping(LadderScheduler):
         found, self._spare = self._spare, []
         return found
 
+    def drop(self, rung: int) -> bool:
+        """Compare nobody at ``rung`` any more: only who has no finite result is stopped there.
+
+        False for the last rung, which decides who is best, and for one that is not there.
+        """
+        if not 0 <= rung < self._last:
+            return False
+        self._dropped.add(rung)
+        return True
+
     def _check(self, trial: int, rung: int) -> None:
         if trial not in self._next:
             raise ValueError(f"trial {trial} finished rung {rung} but was never started")
@@ -122,7 +139,8 @@ class AshaStopping(LadderScheduler):
         here.add(trial, loss)
         failed = here.loss(trial) is None
         place = here.place(trial)
-        places = max(1, here.size // self._reduction_factor)
+        everyone = rung in self._dropped
+        places = here.size if everyone else max(1, here.size // self._reduction_factor)
         behind = failed or place >= places
         self._next[trial] = max(self._next[trial], rung + 1)
         if behind or rung == self._last:
@@ -132,8 +150,9 @@ class AshaStopping(LadderScheduler):
             size=here.size,
             place=None if failed else place,
             places=places,
-            cutoff=here.cutoff(places),
+            cutoff=None if everyone else here.cutoff(places),
             stopped=behind and rung < self._last,
+            everyone=everyone,
         )
 
 

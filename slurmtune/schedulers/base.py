@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import Standing
+from slurmtune.core.ports import Leaders, Standing
 
 
 class BaseScheduler:
@@ -49,6 +49,10 @@ class BaseScheduler:
         """Return nothing."""
         del trial, rung
         return ()
+
+    def leaders(self) -> Leaders | None:
+        """Return None: losses at the highest rung tell who is best."""
+        return None
 
     def spare(self, trials: int) -> Sequence[tuple[int, int]]:
         """Return nothing: as far as is known everything may still be needed."""

@@ -60,7 +60,7 @@ class Bracket(ABC):
         below = self._rung_below(trial, rung)
         if below is not None:
             self._spare.append((trial, below))
-        if here.loss(trial) is None:
+        if key[0]:
             self._failed[rung] += 1
             self._spare.append((trial, rung))
         elif rung == self._last:
@@ -89,7 +89,8 @@ class Bracket(ABC):
 
     def _cut(self, rung: int, places: int) -> None:
         """Tell who can never be among the best ``places`` of a rung."""
-        self._spare += [(trial, rung) for trial in self._tails[rung].cut(places)]
+        for trial in self._tails[rung].cut(places):
+            self._spare.append((trial, rung))
 
     def _finished_at(self, trial: int, rung: int) -> Rung | None:
         """Return the rung if the trial finished it."""

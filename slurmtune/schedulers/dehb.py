@@ -21,6 +21,7 @@ from slurmtune.schedulers.rung import Rung
 
 _PARENTS = 3
 """Trials that a mutant is made of."""
+_BEST_GO_ON = "the best of the rung's population go on that have not done so"
 
 
 @dataclass(slots=True)
@@ -61,6 +62,16 @@ class _Bracket:
     def size(self) -> int:
         """Evaluations that are planned for the rung that runs."""
         return self.sizes[self.rung - self.base]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Who went on when a bracket had completed a rung."""
+
+    among: tuple[int, ...]
+    """The population without those that had gone on before, best first."""
+    places: int
+    """So many of them went on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +148,10 @@ class Dehb(LadderScheduler):
         ]
         self._unpromoted = [len(self._bases(rung)) for rung in range(self._last)]
         """By rung, brackets that will yet promote from it."""
-        self._worst_promoted: list[int | None] = [None] * len(self._levels)
-        """By rung, the worst trial that was chosen to go on."""
+        self._choices: dict[tuple[int, int], tuple[_Choice, int]] = {}
+        """By (trial, rung), the last choice that it was part of, and its place there."""
+        self._evolved: set[int] = set()
+        """Trials of brackets that evolve."""
         self._brackets: list[_Bracket] = []
         """Those that are not complete, in their order."""
         self._begun = 0
@@ -152,8 +165,8 @@ class Dehb(LadderScheduler):
         self._plan: _Plan | None = None
         """What the `StartTrial` that was returned last is for."""
         self._spare: list[tuple[int, int]] = []
-        self._replaced: dict[tuple[int, int], int] = {}
-        """By (trial, rung), whose place it took."""
+        self._met: dict[tuple[int, int], int] = {}
+        """By (trial, rung), who held the place that it competed for."""
 
     # ---------------------------------------------------------------- what the study calls
 
@@ -197,29 +210,47 @@ class Dehb(LadderScheduler):
         self._advance(bracket)
 
     def standing(self, trial: int, rung: int) -> Standing | None:
-        """Return how ``trial`` stands among all that finished ``rung``, in any bracket.
+        """Return how ``trial`` stands among those that it was judged with.
 
-        The places reach down to the worst trial that was chosen to go on. One that is better may
-        have lost its place in the population to a better one yet.
+        That is, once a bracket has completed the rung: those of the population that might go on
+        then. For a trial of a bracket that evolves: who held the place that it competed for. Else
+        all that finished the rung, in any bracket.
         """
         here = self._results[rung] if 0 <= rung <= self._last else None
         if here is None or trial not in here:
             return None
-        worst = self._worst_promoted[rung]
-        places = 0 if worst is None else here.place(worst) + 1
-        return Standing(
-            rule=self._rule(rung),
-            size=here.size,
-            place=None if here.loss(trial) is None else here.place(trial),
-            places=places,
-            cutoff=here.cutoff(places),
-            outlook=self._outlook(trial, rung),
-        )
+        if rung == self._last:
+            return self._among_all(trial, rung, LAST_RUNG)
+        if (found := self._choice_of(trial, rung)) is not None:
+            choice, place = found
+            return Standing(
+                rule=_BEST_GO_ON,
+                size=len(choice.among),
+                place=place,
+                places=choice.places,
+                cutoff=here.loss(choice.among[choice.places - 1]) if choice.places else None,
+                outlook=self._outlook(trial, rung),
+            )
+        if trial in self._evolved:
+            return self._against_holder(trial, rung)
+        return self._among_all(trial, rung, _BEST_GO_ON)
 
     def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
-        """Return the results of all brackets at ``rung``, best first."""
-        del trial
-        return self._results[rung].results() if 0 <= rung <= self._last else ()
+        """Return those of whom `standing` tells, best first."""
+        if not 0 <= rung <= self._last:
+            return ()
+        here = self._results[rung]
+        if trial not in here or rung == self._last:
+            return here.results()
+        if (found := self._choice_of(trial, rung)) is not None:
+            return [(one, here.loss(one)) for one in found[0].among]
+        if trial not in self._evolved:
+            return here.results()
+        holder, me = self._met.get((trial, rung)), (trial, here.loss(trial))
+        if holder is None:
+            return [me]
+        rival = (holder, here.loss(holder))
+        return [me, rival] if self._has_won(trial, rung) else [rival, me]
 
     def spare(self, trials: int) -> Sequence[tuple[int, int]]:
         """Return what was gone on from, and what can no longer be promoted.
@@ -281,6 +312,8 @@ class Dehb(LadderScheduler):
     def _enter(self, trial: int, bracket: _Bracket) -> None:
         """The trial is trained up to the bracket's rung now, and competes for a place there."""
         rung = bracket.rung
+        if bracket.evolves:
+            self._evolved.add(trial)
         self._targets[trial] = rung
         self._owners[trial] = bracket
         self._competes[trial, rung] = self._populations[rung].take_place()
@@ -320,18 +353,23 @@ class Dehb(LadderScheduler):
         """Give the place to the trial if it is empty or its holder no better."""
         here, places = self._results[rung], self._populations[rung].places
         loss, holder = here.loss(trial), places[place]
-        held = None if holder is None else here.loss(holder)
-        if loss is None or (held is not None and loss > held):
+        if holder is not None:
+            self._met[trial, rung] = holder
+        if loss is None or not self._has_won(trial, rung):
             self._spare.append((trial, rung))
             return
         places[place] = trial
-        if holder is not None:
-            self._replaced[trial, rung] = holder
         if self._may_promote_from(rung):
             if holder is not None and self._targets[holder] == rung:
                 self._spare.append((holder, rung))
         else:
             self._spare.append((trial, rung))
+
+    def _has_won(self, trial: int, rung: int) -> bool:
+        """Tell whether a trial was as good as who held the place that it competed for."""
+        here, holder = self._results[rung], self._met.get((trial, rung))
+        loss, held = here.loss(trial), None if holder is None else here.loss(holder)
+        return loss is not None and (held is None or loss <= held)
 
     def _individuals(self, rung: int) -> list[int]:
         """Return the population without its empty places, best first."""
@@ -343,12 +381,13 @@ class Dehb(LadderScheduler):
 
     def _choose(self, rung: int, count: int) -> list[int]:
         """Return the best ``count`` that were not chosen before to go on from this rung."""
-        found = self._best_unpromoted(rung)[:count]
+        among = self._best_unpromoted(rung)
+        found = among[:count]
+        choice = _Choice(tuple(among), len(found))
+        for place, trial in enumerate(among):
+            self._choices[trial, rung] = (choice, place)
         for trial in found:
             self._targets[trial] = rung + 1
-        worst = self._worst_promoted[rung]
-        chosen = found if worst is None else [*found, worst]
-        self._worst_promoted[rung] = max(chosen, key=self._results[rung].key, default=None)
         self._note_promoted_from(rung)
         return found
 
@@ -397,12 +436,40 @@ class Dehb(LadderScheduler):
 
     # ---------------------------------------------------------------- words
 
-    def _rule(self, rung: int) -> str:
-        if rung == self._last:
-            return LAST_RUNG
-        if self._may_promote_from(rung):
-            return "the best of the rung's population go on that have not done so"
-        return "offspring compete for places in the rung's population"
+    def _choice_of(self, trial: int, rung: int) -> tuple[_Choice, int] | None:
+        """Return the choice that tells of a trial, and its place there.
+
+        Offspring are there to take a place: who went on says nothing of them, unless they did.
+        """
+        found = self._choices.get((trial, rung))
+        if found is None or (trial in self._evolved and self._targets[trial] == rung):
+            return None
+        return found
+
+    def _among_all(self, trial: int, rung: int, rule: str) -> Standing:
+        here = self._results[rung]
+        return Standing(
+            rule=rule,
+            size=here.size,
+            place=None if here.loss(trial) is None else here.place(trial),
+            places=0,
+            outlook=self._outlook(trial, rung),
+        )
+
+    def _against_holder(self, trial: int, rung: int) -> Standing:
+        """Return how a trial stands to who held the place that it competed for."""
+        here, holder = self._results[rung], self._met.get((trial, rung))
+        rule = "it takes a place in the rung's population that nobody held"
+        if holder is not None:
+            rule = f"it takes the place of {trial_id(holder)} in the rung's population if as good"
+        return Standing(
+            rule=rule,
+            size=0 if holder is None else 2,
+            place=None if here.loss(trial) is None else int(not self._has_won(trial, rung)),
+            places=0,
+            cutoff=None if holder is None else here.loss(holder),
+            outlook=self._outlook(trial, rung),
+        )
 
     def _outlook(self, trial: int, rung: int) -> str:
         if self._results[rung].loss(trial) is None:
@@ -415,6 +482,6 @@ class Dehb(LadderScheduler):
             return f"never: {trial_id(holder)} holds its place in the population"
         if self._may_promote_from(rung):
             return "decided when a bracket has completed the rung"
-        replaced = self._replaced.get((trial, rung))
+        replaced = self._met.get((trial, rung))
         took = "" if replaced is None else f", which was that of {trial_id(replaced)}"
         return f"holds a place in the population{took}"

@@ -7,11 +7,11 @@ elitist form. An instance is a rung: a fold, a seed or a dataset, an evaluation 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import Decision, Promote, Standing, StartTrial
+from slurmtune.core.ports import Decision, Leaders, Promote, Standing, StartTrial
 from slurmtune.core.resource import explicit_levels
 from slurmtune.core.seeding import derived_seed
 from slurmtune.schedulers.base import BaseScheduler
@@ -30,6 +30,10 @@ class Irace(BaseScheduler):
     A bracket is an iteration, a rung an instance: rung k is finished when the trial has its result
     on instance k + 1 alone. A newcomer's parent is one of the elites, drawn with a probability
     that falls with its rank; in the first iteration, or when no config was left, it has none.
+
+    The best trial is the first of those that the last finished race has left: of those that were
+    evaluated on most instances. An elite of which the race has not seen all instances again stays
+    before those that have beaten it on fewer.
 
     When `decide` is told ``may_start=False`` while nothing runs, no newcomer can come any more:
     the race goes on with those that are there. A race that none has joined waits for a time when
@@ -92,6 +96,9 @@ class Irace(BaseScheduler):
         self._targets: dict[int, int] = {}
         """The rung that each trial is evaluated on, or was last."""
         self._noted: set[tuple[int, int]] = set()
+        self._failed: set[int] = set()
+        self._newest: dict[int, int] = {}
+        """The last rung that each trial finished, if it may still be among the best."""
         self._spare: list[tuple[int, int]] = []
         self._plan_race()
 
@@ -156,7 +163,11 @@ class Irace(BaseScheduler):
         if (trial, rung) in self._noted:
             return
         self._noted.add((trial, rung))
-        self._spare.append((trial, rung))
+        if trial in self._newest:
+            self._spare.append((trial, self._newest[trial]))
+        self._newest[trial] = rung
+        if loss is None:
+            self._failed.add(trial)
         self._races[self._race_of[trial]].note(trial, rung, loss)
 
     def standing(self, trial: int, rung: int) -> Standing | None:
@@ -169,11 +180,50 @@ class Irace(BaseScheduler):
         race = self._race_of.get(trial)
         return () if race is None else self._races[race].compared(rung)
 
+    def leaders(self) -> Leaders | None:
+        """Return those that the last finished race has left; before that, who leads the first."""
+        for number, race in reversed(list(enumerate(self._races, start=1))):
+            if not race.is_over and number > 1:
+                continue
+            most = self._rules.least if race.is_over else len(race.order)
+            trials = tuple(trial for trial in race.order[:most] if trial not in self._failed)
+            if trials:
+                seen = race.evaluated(trials[0]) if race.is_over else race.instances
+                return Leaders(
+                    trials=trials,
+                    rung=seen - 1,
+                    rule=self._why_best(race, number, trials, seen),
+                )
+        return None
+
+    def _why_best(self, race: Race, number: int, trials: Sequence[int], instances: int) -> str:
+        left = f"that race {number} left" if race.is_over else f"still in race {number}"
+        if len(trials) == 1:
+            return f"the only one {left}"
+        most = sum(race.evaluated(trial) >= instances for trial in trials)
+        seen = f"{instances} instance{'s' * (instances != 1)}"
+        if most == 1:
+            return f"of the {len(trials)} {left}, the one that was evaluated on most: {seen}"
+        measure = "ranks" if self._rules.test is RaceTest.FRIEDMAN else "mean"
+        fewer = f"; {len(trials) - most} more have seen fewer" if most < len(trials) else ""
+        return f"the first of {most} {left}, by the {measure} on {seen}{fewer}"
+
     def spare(self, trials: int) -> Sequence[tuple[int, int]]:
-        """Return every result since the last call: no evaluation goes on from another."""
+        """Return what is no newest result of a trial that may be among the best.
+
+        No evaluation goes on from another; but what the best saved is worth having.
+        """
         del trials
+        if self._races:
+            self._release(self._races[-1].left)
+            self._races[-1].left.clear()
         told, self._spare = self._spare, []
         return told
+
+    def _release(self, trials: Iterable[int]) -> None:
+        self._spare += [
+            (trial, self._newest.pop(trial)) for trial in trials if trial in self._newest
+        ]
 
     def _plan_race(self) -> None:
         """Begin the next iteration, or find that all are done or that it cannot be paid.
@@ -182,6 +232,7 @@ class Irace(BaseScheduler):
         """
         number = len(self._races) + 1
         elites = self._races[-1].survivors() if self._races else {}
+        self._release([trial for trial in self._newest if trial not in elites])
         left = self._budget - sum(race.used for race in self._races)
         for count in range(self._iterations, number - 1, -1):
             budget = iteration_budget(left, number, count)
@@ -200,6 +251,7 @@ class Irace(BaseScheduler):
                 )
                 return
         self._is_done = True
+        self._release(list(self._newest))
 
     def _parents(self, race: Race) -> tuple[int, ...]:
         """Return the parent of the next trial, if there are elites."""

@@ -24,7 +24,8 @@ class LadderScheduler(BaseScheduler):
 
     def ladder(self, bracket: int) -> Sequence[Resource | None]:
         """Return the resource of each rung, the same in every bracket."""
-        self._check_bracket(bracket)
+        if bracket:  # there always is the first one, and most ask for that
+            self._check_bracket(bracket)
         return self._levels
 
     @property

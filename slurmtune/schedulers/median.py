@@ -18,8 +18,7 @@ from slurmtune.schedulers.base import BaseScheduler
 from slurmtune.schedulers.ladder import check_bracket
 from slurmtune.schedulers.rung import Rung
 
-_RULE = "not worse than the median of the running averages at the same resource"
-"""Who goes on; an equal one is not worse."""
+_MEDIAN = "the median of the running averages at resource"
 _MOST_KEPT = 4096
 """Resources whose averages are kept in order; for others they are put in order when asked."""
 
@@ -29,7 +28,10 @@ class _Comparison:
     """What a running trial was compared with when it last reported."""
 
     resource: Resource
+    loss: float | None
+    """What it reported there."""
     best: float | None
+    """The best that it had reported by then."""
     median: float
     count: int
     """Averages that the median was taken of."""
@@ -47,19 +49,42 @@ class _Running:
     best: float | None = None
 
 
+_UNITS = 1074
+"""Every finite float is a whole multiple of 2 to the power of minus this."""
+
+
+def _exact(loss: float) -> int:
+    """Return the loss in units of ``2 ** -_UNITS``.
+
+    Sums of floats are rounded: three losses of 0.1 would have a mean above 0.1, and a trial that
+    is exactly as good would seem better, or worse; and sums of huge ones would be infinite.
+    """
+    numerator, denominator = loss.as_integer_ratio()
+    return (numerator << _UNITS) // denominator
+
+
+def _rounded(total: int, count: int) -> float:
+    """Return the mean of ``count`` losses with this sum of `_exact`, rounded once."""
+    return total / (count << _UNITS)
+
+
+def _middle(low: float, high: float) -> float:
+    return low if low == high else _rounded(_exact(low) + _exact(high), 2)
+
+
 class _Curve:
     """Running average of a completed trial: a step function of the resource."""
 
     def __init__(self, reports: dict[Resource, float | None]) -> None:
         self._resources = array("d")
         self._averages = array("d")
-        total = 0.0
+        total = 0
         for resource in sorted(reports):
             loss = reports[resource]
             if loss is not None:
-                total += loss
+                total += _exact(loss)
                 self._resources.append(resource)
-                self._averages.append(total / len(self._resources))
+                self._averages.append(_rounded(total, len(self._resources)))
 
     def at(self, resource: Resource) -> float | None:
         """Return the mean of what was reported up to ``resource``; None if that is nothing."""
@@ -190,7 +215,7 @@ class MedianRule(BaseScheduler):
         running.reports[resource] = loss
         if loss is not None and (running.best is None or loss < running.best):
             running.best = loss
-        comparison = self._compare(running.best, resource)
+        comparison = self._compare(loss, running.best, resource)
         if comparison is None:
             return False
         self._comparisons[trial] = comparison
@@ -218,26 +243,33 @@ class MedianRule(BaseScheduler):
             self._completed.add(trial, _Curve(running.reports))
 
     def standing(self, trial: int, rung: int) -> Standing | None:
-        """Return what a trial was compared with last; None while it runs."""
+        """Return what a trial was compared with last; None while it runs.
+
+        It is counted among the averages, by its best, and is told as ``best`` where that is not
+        the loss of the verdict.
+        """
         if rung != 0 or (trial not in self._rung and trial not in self._told):
             return None
         seen = self._comparisons.get(trial)
-        has_failed = trial not in self._told and self._rung.loss(trial) is None
+        is_told = trial in self._told
+        has_failed = not is_told and self._rung.loss(trial) is None
         if seen is None:
             return Standing(
-                rule=_RULE,
+                rule=f"it was never compared: that begins at resource {self._grace}, with "
+                f"{self._min_trials} completed trials",
                 size=0,
                 place=None if has_failed else 0,
                 places=0,
-                outlook="it was never compared",
             )
+        told = seen.loss if is_told else self._rung.loss(trial)
         return Standing(
-            rule=_RULE,
-            size=seen.count,
+            rule=self._rule(seen, is_told=is_told),
+            size=0 if has_failed else seen.count + 1,
             place=None if has_failed or seen.best is None else seen.better,
-            places=(seen.count + 1) // 2,
+            places=0,
             cutoff=seen.median,
-            outlook=self._outlook(trial, seen, has_failed=has_failed),
+            best=None if has_failed or seen.best == told else seen.best,
+            outlook="" if is_told or has_failed else "it was trained to the end",
         )
 
     def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
@@ -261,14 +293,15 @@ class MedianRule(BaseScheduler):
         spare, self._spare = self._spare, []
         return spare
 
-    def _outlook(self, trial: int, seen: _Comparison, *, has_failed: bool) -> str:
-        if trial in self._told:
-            return f"it was told to stop at resource {seen.resource}"
-        if has_failed:
-            return f"it ended; at resource {seen.resource} it was good enough to go on"
-        return "it was trained to the end"
+    def _rule(self, seen: _Comparison, *, is_told: bool) -> str:
+        if seen.best is None:
+            return f"without a finite loss it is worse than {_MEDIAN} {seen.resource}"
+        is_worse = "is worse than" if is_told else "was not worse than"
+        return f"its best by then {is_worse} {_MEDIAN} {seen.resource}"
 
-    def _compare(self, best: float | None, resource: Resource) -> _Comparison | None:
+    def _compare(
+        self, loss: float | None, best: float | None, resource: Resource
+    ) -> _Comparison | None:
         if resource < self._grace or len(self._completed) < self._min_trials:
             return None
         averages = self._completed.averages(resource)
@@ -277,8 +310,9 @@ class MedianRule(BaseScheduler):
             return None
         return _Comparison(
             resource=resource,
+            loss=loss,
             best=best,
-            median=(averages[(count - 1) // 2] + averages[count // 2]) / 2,
+            median=_middle(averages[(count - 1) // 2], averages[count // 2]),
             count=count,
             better=0 if best is None else bisect_left(averages, best),
             completed=len(self._completed),

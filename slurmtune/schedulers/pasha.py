@@ -6,10 +6,11 @@ Bohdal et al., "PASHA: Efficient HPO and NAS with Progressive Resource Allocatio
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush, heappushpop
 from math import isfinite
 from operator import gt, lt, sub
 
@@ -27,7 +28,8 @@ class SoftRanking:
 
     At each place of the upper rung there must be a trial whose loss at the lower rung is within
     epsilon of the loss of the trial that holds this place there. Only trials of the upper rung
-    count. A trial costs O(log n), the question O(n), apart from moving memory.
+    count. A trial costs O(log n) and its distance, in places, between the two orders, apart from
+    moving memory; the question O(1), and O(n) when epsilon has become less than what was found.
     """
 
     def __init__(self) -> None:
@@ -35,18 +37,30 @@ class SoftRanking:
         self._below: list[float] = []
         """Losses at the lower rung, in the order of the upper one; and in their own order."""
         self._sorted: list[float] = []
+        self._most = 0.0
+        """No trial is farther than this from the loss that holds its place."""
 
     def add(self, key: RankingKey, below: float) -> None:
         """Add a trial by its key at the upper rung and its loss at the lower one."""
         place = bisect_left(self._keys, key)
+        other = bisect_left(self._sorted, below)
         self._keys.insert(place, key)
         self._below.insert(place, below)
-        insort(self._sorted, below)
+        self._sorted.insert(other, below)
+        # Before the first and behind the second of the two places, the same losses still meet.
+        first, last = (place, other) if place < other else (other, place)
+        self._most = max(self._most, self._distance(first, last + 1))
 
     def agrees(self, epsilon: float) -> bool:
         """Tell whether every trial has its place, give or take epsilon."""
-        distances = map(abs, map(sub, self._below, self._sorted))
-        return max(distances, default=0.0) <= epsilon
+        if self._most > epsilon:
+            self._most = self._distance(0, len(self._keys))
+        return self._most <= epsilon
+
+    def _distance(self, start: int, end: int) -> float:
+        """Return the largest difference in loss at the places from ``start`` to before ``end``."""
+        pairs = map(sub, self._below[start:end], self._sorted[start:end])
+        return max(map(abs, pairs), default=0.0)
 
 
 class Curve:
@@ -102,13 +116,17 @@ class Noise:
     The 90th percentile of `Curve.distance_if_crossed` over pairs of trials, each pair once,
     interpolated linearly between the two nearest of the n sorted distances: position
     ``0.9 * (n - 1)``, counted from 0. To bound the cost, a trial is paired with the `NEIGHBOURS`
-    trials that came before it: that is all pairs of a rung of up to 65 trials.
+    trials that came before it: that is all pairs of a rung of up to 65 trials. A trial costs
+    O(log n).
     """
 
     def __init__(self, above: Resource, level: Resource) -> None:
         self._above, self._level = above, level
         self._recent: deque[Curve] = deque(maxlen=NEIGHBOURS)
-        self._distances: list[float] = []
+        self._lower: list[float] = []
+        """The distances up to the percentile's position, negated, as a heap: the largest first."""
+        self._upper: list[float] = []
+        """Those above, as a heap: the smallest first."""
 
     def add(self, curve: Curve) -> None:
         """A trial came to the level with these reports."""
@@ -116,19 +134,28 @@ class Noise:
         for other in self._recent:
             distance = mine.distance_if_crossed(other, self._above)
             if distance is not None:
-                insort(self._distances, distance)
+                self._insert(distance)
         self._recent.append(mine)
 
     @property
     def epsilon(self) -> float | None:
         """The percentile; None while no pair of trials has crossed twice."""
-        if not self._distances:
+        if not self._lower:
             return None
-        index, tenths = divmod(9 * (len(self._distances) - 1), 10)
-        low = self._distances[index]
+        tenths = self._position()[1]
+        low = -self._lower[0]
         if not tenths:
             return low
-        return low + (self._distances[index + 1] - low) * tenths / 10
+        return low + (self._upper[0] - low) * tenths / 10
+
+    def _insert(self, distance: float) -> None:
+        heappush(self._upper, -heappushpop(self._lower, -distance))
+        if len(self._lower) <= self._position()[0]:
+            heappush(self._lower, -heappop(self._upper))
+
+    def _position(self) -> tuple[int, int]:
+        """Return where the percentile lies: the place from 0 on, and tenths of the way on."""
+        return divmod(9 * (len(self._lower) + len(self._upper) - 1), 10)
 
 
 @dataclass(slots=True)
@@ -158,7 +185,10 @@ class PashaBracket(AshaBracket):
         """Difference in loss within which an order is a matter of chance."""
         self._on_way = 0
         """Trials that have not finished the rung that they are trained up to."""
+        self._may_start = True
+        """Whether new trials could be started when `next` was called last."""
         self._is_closing = False
+        """Whether nothing but the training of the best one is left to do."""
         self._curves: dict[int, Curve] = {}
         self._compared = self._compare(min(1, self._last))
 
@@ -186,6 +216,8 @@ class PashaBracket(AshaBracket):
             if rung == self.top and self._rungs[rung].loss(trial) is not None:
                 self._add(self._compared, trial)
                 self._open_if_needed()
+            self._is_closing = False
+            self._is_closing = self._closes()
         return is_new
 
     def next(self, *, may_start: bool) -> Promote | None:
@@ -194,9 +226,9 @@ class PashaBracket(AshaBracket):
         When no trial may be started or runs, and none can go on, and ``final``: the best one of
         the highest open rung with a result goes on, up to the last rung.
         """
-        self._is_closing = False
+        self._is_closing, self._may_start = False, may_start
         promotion = self._promotion()
-        if promotion is None and self._final and not may_start and not self._on_way:
+        if promotion is None and self._closes():
             self._is_closing = True
             promotion = self._promotion()
         return promotion
@@ -218,6 +250,8 @@ class PashaBracket(AshaBracket):
             "goes on if the order turns out different and it is among the best "
             f"1/{self._reduction_factor}"
         )
+        if self._final:
+            outlook += ", or if it is the best when all else is done"
         return replace(standing, rule=rule, outlook=outlook)
 
     def drop(self, rung: int) -> bool:
@@ -233,6 +267,12 @@ class PashaBracket(AshaBracket):
     def _promote(self, trial: int, rung: int, to: int) -> Promote:
         self._on_way += 1
         return super()._promote(trial, rung, to)
+
+    def _closes(self) -> bool:
+        """Tell whether no trial may be started or runs, and none can go on."""
+        if not self._final or self._may_start or self._on_way:
+            return False
+        return all(self._next_of(rung) is None for rung in range(self._last))
 
     def _promotion(self) -> Promote | None:
         for rung in range(self._last - 1, -1, -1):

@@ -136,7 +136,8 @@ class Pbt(BaseScheduler):
         """Trials that are to be trained up to the open generation's end, unchanged."""
         self._vacant: deque[_Vacancy] = deque()
         self._donors: tuple[int, ...] = ()
-        """Of the generation before the open one."""
+        """Of the generation before the open one, best first; and to look up."""
+        self._are_donors: frozenset[int] = frozenset()
         self._donors_held = False
         """Whether an heir may still start from one of them."""
         self._kept: set[tuple[int, int]] = set()
@@ -163,16 +164,16 @@ class Pbt(BaseScheduler):
             if may_start:
                 return StartTrial()
             self._seal()
-        if self._going_on:
-            return self._send(self._going_on.popleft())
-        while self._vacant:
+        while self._going_on or self._vacant:
+            if self._going_on:
+                return self._send(self._going_on.popleft())
             if may_start:
                 donor = self._vacant[0].donor
                 return StartTrial(rung=self._open, parents=(donor,), source=donor)
             promotion = self._do_without(self._vacant.popleft())
             if promotion is not None:
                 return promotion
-        return self._send(self._going_on.popleft()) if self._going_on else None
+        return None
 
     def started(self, trial: int, bracket: int) -> None:
         """Trial ``trial`` was started: a member of the first generation, or the next heir."""
@@ -204,6 +205,8 @@ class Pbt(BaseScheduler):
             )
         if rung < target or trial not in self._on_way:
             return
+        if loss is not None and not math.isfinite(loss):
+            loss = None
         self._on_way.remove(trial)
         self._pass(trial, rung, ends=loss is None or rung == self._last)
         if rung < self._open:
@@ -272,8 +275,12 @@ class Pbt(BaseScheduler):
         self._on_way.add(trial)
 
     def _send(self, trial: int) -> Promote:
+        promotion = Promote(trial=trial, rung=self._open)
         self._enter(trial, self._open)
-        return Promote(trial=trial, rung=self._open)
+        # It may have been the last that the generation waited for to be begun.
+        self._close_if_ready()
+        self._free_donors()
+        return promotion
 
     def _seal(self) -> None:
         """Be content with those that were started, when nobody is on the way any more."""
@@ -322,6 +329,7 @@ class Pbt(BaseScheduler):
         self._release_donors()
         # One member alone exploits nobody, but stragglers that fail need a donor.
         self._donors = tuple(here.ranked.best(max(count, 1)))
+        self._are_donors = frozenset(self._donors)
         self._donors_held = True
         self._stragglers = set(self._on_way)
         self._open += 1
@@ -339,7 +347,7 @@ class Pbt(BaseScheduler):
         """The trial needs no more what it went on from; or, if it ends, what it saved here."""
         before = self._reached.get(trial)
         self._reached[trial] = rung
-        is_donor = self._donors_held and before == self._open - 1 and trial in self._donors
+        is_donor = self._donors_held and before == self._open - 1 and trial in self._are_donors
         if before is not None and not is_donor:
             self._spare.append((trial, before))
         if ends:

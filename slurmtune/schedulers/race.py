@@ -68,6 +68,12 @@ class Race:
         """Evaluations that were asked for."""
         self.joined: list[int] = []
         self.is_over = False
+        self.order: tuple[int, ...] = ()
+        """Those in the race, best first, as the last round found them; over: all that are left."""
+        self.instances = 0
+        """Instances that all of them were evaluated on after the last round."""
+        self.left: list[int] = []
+        """Those that left the race, in their order."""
         self._rules = rules
         self._budget = budget
         self._losses = {trial: list(losses) for trial, losses in elites.items()}
@@ -145,11 +151,27 @@ class Race:
         """Return those in the race, best first, by the instances that all of them have."""
         return [self._alive()[column] for column in ranking(self._table(), self._rules.test)]
 
+    def ranked_at_end(self) -> list[int]:
+        """Return those that the race has left, best first.
+
+        Who was evaluated on more instances is the better one: the elitist race is there so that
+        what it returns as the best was also evaluated most. Among those with equally many the
+        criterion of the test decides, on all that they have.
+        """
+        order: list[int] = []
+        for count in sorted({len(losses) for losses in self._losses.values()}, reverse=True):
+            alike = [trial for trial, losses in self._losses.items() if len(losses) == count]
+            table = [[self._losses[trial][row] for trial in alike] for row in range(count)]
+            order += [alike[column] for column in ranking(table, self._rules.test)]
+        return order
+
+    def evaluated(self, trial: int) -> int:
+        """Return on how many instances a trial of the race was evaluated; 0 once it has left."""
+        return len(self._losses.get(trial, ()))
+
     def survivors(self) -> dict[int, Sequence[float]]:
         """Return the elites of a race that is over, best first, with all their losses."""
-        if not self._losses:
-            return {}
-        return {trial: self._losses[trial] for trial in self.ranked()[: self._rules.least]}
+        return {trial: self._losses[trial] for trial in self.order[: self._rules.least]}
 
     def standing(self, trial: int, rung: int) -> Standing | None:
         """Return how a trial of this race stands on the instance of ``rung``."""
@@ -217,6 +239,7 @@ class Race:
         staying = [trial for trial in order if trial in self._losses]
         step.going_on = len(staying)
         step.places = {trial: place for place, trial in enumerate(staying + dropped)}
+        self.order, self.instances = tuple(staying), self._goal
 
     def _next_goal(self) -> int | None:
         """Return the instances of the next round; None: the race is over."""
@@ -231,7 +254,8 @@ class Race:
         """Say who is among the best, and who is left over."""
         self.is_over = True
         step = self._step(self._goal - 1)
-        order = self.ranked()
+        order = self.ranked_at_end()
+        self.order = tuple(order)
         step.places.update({trial: place for place, trial in enumerate(order)})
         step.going_on = min(len(order), self._rules.least)
         step.rule = step.rule or f"the best {step.going_on} of the race go on"
@@ -255,6 +279,8 @@ class Race:
 
     def _leave(self, trial: int) -> None:
         del self._losses[trial]
+        self.order = tuple(other for other in self.order if other != trial)
+        self.left.append(trial)
         self._missing.discard(trial)
 
     def _step(self, rung: int) -> _Step:

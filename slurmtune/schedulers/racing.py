@@ -239,7 +239,8 @@ def _judge_means(table: Table, order: tuple[int, ...], test: RaceTest, alpha: fl
         test,
     )
     averages = means(table)
-    notes = [f"mean loss {average:.6g}, best {averages[best]:.6g}" for average in averages]
+    least = f"best loss {averages[best]:.6g}"
+    notes = [f"mean loss {average:.6g}, {least}" for average in averages]
     for column, p_value in zip(others, p_values, strict=True):
         notes[column] += f", p = {p_value:.2g}"
     worse = [column for column, p in zip(others, p_values, strict=True) if p < alpha]

@@ -45,6 +45,12 @@ class Rung:
         """Return how many trials are better than ``trial``, which finished here: 0 is the best."""
         return bisect_left(self._order, self._keys[trial])
 
+    def is_within(self, trial: int, places: int) -> bool:
+        """Tell whether ``trial``, which finished here, is among the best ``places``; in O(1)."""
+        if places >= len(self._order):
+            return True
+        return places > 0 and self._keys[trial] <= self._order[places - 1]
+
     def best(self, count: int) -> list[int]:
         """Return the best ``count`` trials in order; fewer when not so many succeeded."""
         return [trial for failed, _, _, trial in self._order[:count] if not failed]
@@ -98,13 +104,17 @@ class Tail:
             if trial in self._left:
                 heappop(self._worst_first)
                 continue
-            if self._rung.place(trial) < places:
+            if self._rung.is_within(trial, places):
                 break
             self._out.append(heappop(self._worst_first))
             if trial not in self._told:
                 self._told.add(trial)
                 found.append(trial)
         return found
+
+    def forget(self, trial: int) -> None:
+        """Nobody was told that the trial is out: it is returned once more if it is out again."""
+        self._told.discard(trial)
 
     def restore(self) -> None:
         """Nobody is out any more: more places than was thought can go on."""

@@ -56,7 +56,12 @@ _BROKEN = frozenset({"JobHoldMaxRequeue", "launch failed requeued held"})
 
 
 def plain_reason(
-    reason: str, *, qos: str = "", account: str = "", array_limit: int | None = None
+    reason: str,
+    *,
+    qos: str = "",
+    account: str = "",
+    array_limit: int | None = None,
+    parallel: int | None = None,
 ) -> str:
     """Return why a job waits, in words for people.
 
@@ -65,8 +70,12 @@ def plain_reason(
         qos: Name of the job's QOS, empty when not known.
         account: Name of the job's account, empty when not known.
         array_limit: The ``array_limit`` of the spec (``%k`` of the array).
+        parallel: Attempts that may run at once, if the spec has no ``array_limit``: slots that
+            were queued ahead are then kept from running beyond it.
     """
     word, _, detail = (part.strip() for part in reason.partition(","))
+    if word == "JobArrayTaskLimit" and parallel is not None and array_limit is None:
+        return f"queued ahead; at most {parallel} run at once"
     if word == "JobArrayTaskLimit":
         return "your own array_limit" + ("" if array_limit is None else f" ({array_limit})")
     if word.startswith("ReqNodeNotAvail"):

@@ -23,7 +23,15 @@ from slurmtune.errors import SpecError
 from slurmtune.spec.domain import build_domain
 from slurmtune.spec.model import RequestTable, Spec
 from slurmtune.spec.plan import race_iterations, time_limit
-from slurmtune.spec.rungs import hedged, kind_of, levels_of, population, race_budget, trial_limit
+from slurmtune.spec.rungs import (
+    hedged,
+    kind_of,
+    levels_of,
+    population,
+    race_budget,
+    runs_through,
+    trial_limit,
+)
 
 if TYPE_CHECKING:
     from slurmtune.samplers.start import StartPointSampler
@@ -356,7 +364,9 @@ def build_requests(
     names: list[str] = []
     classes: dict[str, ResourceRequest] = {}
     levels = build_levels(spec)
-    for rung in range(len(levels)):
+    for number in range(len(levels)):
+        # Who runs on from rung to rung has one slot for all of them.
+        rung = len(levels) - 1 if runs_through(spec) else number
         table = spec.slurm.at_rung(rung)
         request = ResourceRequest(
             name="",

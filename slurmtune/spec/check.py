@@ -36,6 +36,13 @@ PLACEHOLDERS = ("start", "end", "config", "trial", "rung", "seed", "checkpoint")
 SELDOM_PLACEHOLDERS = ("resource", "save")
 """May be used as well; left out of the hint, which would get too long for a line."""
 ARGUMENT_STYLES = ("gnu", "hydra", "json", "none")
+_FOR_PROMOTIONS = "the smallest budget must leave room for at least one promotion"
+_ROOM: Mapping[str, str] = {
+    "none": "min does nothing without a scheduler: remove it",
+    "median": "nobody is stopped below min, so that it must leave room for a stop before max",
+    "pbt": "min is the length of a generation, and max must have room for at least two",
+}
+"""Why min must be below max, by scheduler; for others there must be something to promote to."""
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_.-]*)\}", re.ASCII)
 _COLUMN = re.compile(r"column (\d+): (.*)", re.DOTALL)
 
@@ -248,23 +255,29 @@ class Checker:
             return
         if self._contradicts_rungs():
             yield from self._ends()
-        elif fidelity.min >= fidelity.max and self.is_sound("fidelity", "min"):
+        elif self._lacks_room():
             low, high = number_text(fidelity.min), number_text(fidelity.max)
             is_given = self.given("fidelity", "min")
             path = ("fidelity", "min" if is_given else "max")
-            if fidelity.min == fidelity.max and scheduler == "none":
-                return
             message = f"min {low} is not below max {high}"
             if fidelity.rungs is not None:
                 path = ("fidelity", "rungs")
                 message = f"there is one rung, at {high}"
-            fix = "the smallest budget must leave room for at least one promotion"
-            yield self.tree.problem("M6", message, path, fix=fix)
+            yield self.tree.problem("M6", message, path, fix=_ROOM.get(scheduler, _FOR_PROMOTIONS))
         elif fidelity.max / fidelity.min > 1e15:
             message = "max is too far above min: more than 10^15 times"
             yield self.tree.problem("M6", message, ("fidelity", "max"))
         else:
             yield from scheduling_problems(self)
+
+    def _lacks_room(self) -> bool:
+        """Tell whether nothing lies between the smallest and the largest budget."""
+        fidelity, scheduler = self.spec.fidelity, self.spec.search.scheduler
+        assert fidelity is not None
+        if scheduler == "irace" or not self.is_sound("fidelity", "min"):
+            return False  # its rungs are instances: what is wrong with their number is told there
+        is_enough = fidelity.min == fidelity.max and scheduler == "none"
+        return fidelity.min >= fidelity.max and not is_enough
 
     def _contradicts_rungs(self) -> bool:
         fidelity = self.spec.fidelity

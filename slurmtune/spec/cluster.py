@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from slurmtune.backends.base import ArraySpec, Backend, SlotState, SlotStatus
 from slurmtune.core.events import ArrayRefused, Event, SlotEnded
 from slurmtune.core.fleet import ArrayRecord
-from slurmtune.core.request import ResourceRequest
+from slurmtune.core.request import ResourceRequest, limit_array
 from slurmtune.core.study import Study
 from slurmtune.core.trial import Outcome
 from slurmtune.driver.clock import SystemClock
@@ -153,7 +153,10 @@ def scripts(
         return {
             name: backend.script(
                 ArraySpec(
-                    token=_TOKEN, request=requests[name], size=slots, manifest_sha256="0" * 64
+                    token=_TOKEN,
+                    request=limit_array(requests[name], slots, spec.search.parallel),
+                    size=slots,
+                    manifest_sha256="0" * 64,
                 )
             )
             for name in dict.fromkeys(rung_classes)

@@ -21,9 +21,9 @@ from types import ModuleType, TracebackType
 from typing import Any, NoReturn, cast
 
 from slurmtune.core.events import Resource
-from slurmtune.core.ports import Decision, Promote, Scheduler, Standing, StartTrial
+from slurmtune.core.ports import Decision, Leaders, Promote, Scheduler, Standing, StartTrial
 from slurmtune.errors import SpecError, StudyStateError
-from slurmtune.spec.field import own_scheduler
+from slurmtune.spec.field import own_scheduler, scheduler_path
 from slurmtune.spec.problem import SpecErrors
 from slurmtune.spec.source import MAX_BYTES, Document, Mark
 from slurmtune.spec.words import did_you_mean
@@ -278,6 +278,19 @@ class _Watched:
         except (TypeError, ValueError):
             self._fail("compared", f"it returned {found!r}, not pairs of trial and loss")
 
+    def leaders(self) -> Leaders | None:
+        found = self._call("leaders")
+        if found is not None and not isinstance(found, Leaders):
+            self._fail("leaders", f"it returned {found!r}, not Leaders or None")
+        try:
+            plain = None if found is None else _plain_leaders(found)
+        except TypeError:
+            self._fail("leaders", f"it returned {found!r}, which needs whole numbers")
+        trials = () if plain is None else plain.trials
+        if not all(0 <= trial < len(self._brackets) for trial in trials):
+            self._fail("leaders", f"it returned {found!r}, but there is no such trial")
+        return plain
+
     def spare(self, trials: int) -> Sequence[tuple[int, int]]:
         found = self._call("spare", trials)
         try:
@@ -342,7 +355,7 @@ def read_code(scheduler: str, base_dir: str) -> SchedulerCode | None:
     if own is None:
         return None
     file, name = own
-    path = os.path.abspath(os.path.join(base_dir, os.path.expanduser(file)))
+    path = scheduler_path(file, base_dir)
     try:
         with open(path, "rb") as opened:
             text = opened.read(MAX_BYTES + 1)
@@ -415,19 +428,34 @@ def _plain_decision(decision: Decision) -> Decision:
 
 
 def _plain_standing(standing: Standing) -> Standing:
-    """Return a standing as it can be recorded; a cutoff that is not finite is none.
+    """Return a standing as it can be recorded; losses that are not finite are none.
 
     Raises:
         TypeError, ValueError: it holds something that is no number.
     """
     cutoff = None if standing.cutoff is None else float(standing.cutoff)
+    best = None if standing.best is None else float(standing.best)
     return Standing(
         rule=str(standing.rule)[:_MOST_CHARS],
         size=index(standing.size),
         place=None if standing.place is None else index(standing.place),
         places=index(standing.places),
         cutoff=cutoff if cutoff is not None and isfinite(cutoff) else None,
+        best=best if best is not None and isfinite(best) else None,
         outlook=str(standing.outlook)[:_MOST_CHARS],
+    )
+
+
+def _plain_leaders(leaders: Leaders) -> Leaders:
+    """Return leaders as they can be told.
+
+    Raises:
+        TypeError: something is no whole number.
+    """
+    return Leaders(
+        trials=tuple(index(trial) for trial in leaders.trials),
+        rung=index(leaders.rung),
+        rule=str(leaders.rule)[:_MOST_CHARS],
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from slurmtune.errors import UsageError
 from slurmtune.spec.words import did_you_mean
 
+_CODE = re.compile(r"[A-Za-z]\d+")
 EXPLANATIONS: Mapping[str, str] = {
     "T1": (
         'A value is not written as TOML. Text stands in quotes: partition = "gpu". Numbers, '
@@ -191,8 +193,8 @@ EXPLANATIONS: Mapping[str, str] = {
     ),
     "M15": (
         "fidelity.guard watches whether the order of the trials at a rung says anything about "
-        "their order at the next one. asha and async_hyperband leave out a rung that says "
-        "nothing; the others have fixed plans, and you are told."
+        "their order at the next one. asha, async_hyperband and pasha leave out a rung that "
+        "says nothing; the others have fixed plans, and you are told."
     ),
     "R1": (
         "Times are sbatch's: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S, in quotes. A bare "
@@ -273,5 +275,8 @@ def explain(code: str) -> str:
         from slurmtune.spec.methods import names
 
         guess = did_you_mean(code, [*names(), *EXPLANATIONS])
-        raise UsageError(f"there is no message {code!r}. {guess}".rstrip())
+        if _CODE.fullmatch(code.strip()):
+            raise UsageError(f"there is no message {code!r}. {guess}".rstrip())
+        what = f"{code!r} is no trial, no code of a message, no scheduler and no sampler"
+        raise UsageError(f"{what}; {guess or 'such as: t17, K2, asha'}")
     return f"{code.strip().upper()}: {known}"

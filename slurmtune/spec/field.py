@@ -7,8 +7,10 @@ no number and ``1`` is not true.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -103,7 +105,8 @@ def _integer(value: Any) -> Any:
         raise fault("M7", message, f"remove the quotes: {KEY} = {number}")
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         raise fault("M7", message, f"write {KEY} = {int(value)}")
-    raise fault("M7", message)
+    is_broken = isinstance(value, float) and 0 < value < 1e15
+    raise fault("M7", message, f"such as {KEY} = {ceil(value)}" if is_broken else "")
 
 
 def _number(value: Any) -> Any:
@@ -199,6 +202,11 @@ def own_scheduler(text: str) -> tuple[str, str] | None:
     """Return file and class of ``FILE.py:CLASS``, or None when it is a scheduler of ours."""
     found = _OWN_SCHEDULER.fullmatch(text)
     return (found["file"], found["name"]) if found else None
+
+
+def scheduler_path(file: str, base_dir: str) -> str:
+    """Return where the file of a scheduler of the user's own is; ``base_dir`` is the spec's."""
+    return os.path.abspath(os.path.join(base_dir, os.path.expanduser(file)))
 
 
 def _boolean(value: Any) -> Any:

@@ -24,6 +24,7 @@ from slurmtune.errors import (
     StudyNotFoundError,
     StudyStateError,
 )
+from slurmtune.schedulers.pbt import exploited_count
 from slurmtune.slurm.token import make_token
 from slurmtune.spec import build
 from slurmtune.spec.custom import SchedulerCode, read_code, stored_code
@@ -31,7 +32,9 @@ from slurmtune.spec.difference import Change, code_difference, difference, effec
 from slurmtune.spec.load import LoadedSpec
 from slurmtune.spec.model import Spec
 from slurmtune.spec.plan import build_plan, expected_units
+from slurmtune.spec.proposing import drawn_by
 from slurmtune.spec.rehearsal import rehearse
+from slurmtune.spec.rungs import kind_of, levels_of, population
 from slurmtune.store import fs, sealed
 from slurmtune.store.exchange import FileExchange
 from slurmtune.store.journal import Journal, history
@@ -103,6 +106,14 @@ def study_directory(loaded: LoadedSpec) -> str:
     return path
 
 
+def expected_trials(spec: Spec) -> int | None:
+    """Return how many configs pbt starts if no member fails; None: another scheduler."""
+    if kind_of(spec) != "pbt":
+        return None
+    members, steps = population(spec), len(levels_of(spec)) - 1
+    return members + steps * exploited_count(members, spec.search.pbt.quantile)
+
+
 def prepare(
     loaded: LoadedSpec, options: LaunchOptions, observer: Observer | None = None
 ) -> Session:
@@ -169,7 +180,9 @@ def prepare(
             longest_tick_seconds=0.5 if local else 5.0,
             wall_seconds=spec.stop.wall_time,
             expected_units=expected_units(build_plan(spec, trials)),
+            expected_trials=expected_trials(spec),
             ahead=spec.slurm.ahead,
+            drawn_by=drawn_by(),
         ),
         make_token=lambda number: make_token(
             str(identity["study_id"]), opened.journal.epoch, number

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from slurmtune.spec.available import unavailable
 from slurmtune.spec.check import Checker, read_constraints, read_rungs, read_start
 from slurmtune.spec.difference import effective
+from slurmtune.spec.field import own_scheduler, scheduler_path
 from slurmtune.spec.hyperparameter import read_space
 from slurmtune.spec.model import Spec
 from slurmtune.spec.problem import Problem, Severity, SpecErrors, errors_among
@@ -26,7 +27,7 @@ from slurmtune.spec.source import (
 )
 from slurmtune.spec.translate import SEARCH_TABLES, take_out_unknown, validate, wants_text
 from slurmtune.spec.whole import problems_of_space
-from slurmtune.spec.words import kind
+from slurmtune.spec.words import did_you_mean, kind
 
 SITE_FILE = "/etc/slurmtune.toml"
 _DEFAULT_TABLES = ("slurm", "env", "report")
@@ -66,6 +67,7 @@ def load_spec(path: str, overrides: Sequence[str] = (), *, launching: bool = Fal
     defaults, problems = _default_trees()
     main, own = _read_tree(path, path)
     loaded, more = _assemble(main, own, defaults, overrides, base_dir)
+    more += _unreadable_scheduler(loaded, base_dir)
     finished = _finish(loaded, [*problems, *more], path, base_dir, launching=launching)
     return replace(finished, overrides=_without_env(overrides))
 
@@ -262,6 +264,32 @@ def _included(main: Tree, base_dir: str) -> tuple[list[Tree], list[Problem]]:
             del tree.data["include"]
         trees.append(tree)
     return trees, problems
+
+
+def _unreadable_scheduler(tree: Tree, base_dir: str) -> Iterator[Problem]:
+    """Yield a scheduler of the user's own whose file cannot be read."""
+    path = ("search", "scheduler")
+    named = tree.get(path)
+    own = own_scheduler(named) if isinstance(named, str) else None
+    if own is None:
+        return
+    file, name = own
+    try:
+        with open(scheduler_path(file, base_dir), "rb"):
+            return
+    except OSError as error:
+        message = f"cannot read {file}: {error.strerror or error}"
+    near = did_you_mean(file, _programs(base_dir)).replace(".py'", f".py:{name}'")
+    fix = f"{near}  its path is relative to the spec".lstrip()
+    yield tree.problem("M12", message, path, fix=fix)
+
+
+def _programs(folder: str) -> list[str]:
+    """Return the Python files of a folder."""
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+    except OSError:
+        return []
 
 
 def _default_trees() -> tuple[list[Tree], list[Problem]]:

@@ -54,7 +54,8 @@ SCHEDULERS: dict[str, Method] = {
         ),
         cost=(
             "About trials * min for the first rung and as much again for each rung above it. "
-            "Promotes a few more than sha does, since it decides early."
+            "Promotes a few more than sha does, since it decides early. The slots of the "
+            "stopping variant ask for what the last rung needs."
         ),
         options=(
             "fidelity.min, max, eta or rungs; variant; brackets > 1 makes it async_hyperband; "
@@ -93,7 +94,8 @@ SCHEDULERS: dict[str, Method] = {
         ),
         cost=(
             "Each bracket costs about the same. Left out, search.trials is one round of all "
-            "brackets (143 trials for 1 to 81 with eta 3); more trials repeat them."
+            "brackets (143 trials for 1 to 81 with eta 3); more trials repeat them. A last "
+            "bracket that is not filled still sends its best trial to the end; `check` tells."
         ),
         options="fidelity.min, max, eta or rungs; brackets, the first so many of them; hedge.",
         source="Li et al., JMLR 2018, Algorithm 1.",
@@ -131,7 +133,7 @@ SCHEDULERS: dict[str, Method] = {
             "At most that of asha, often a small part of it; plus one full training of the best "
             "trial at the end, unless search.pasha.final = false."
         ),
-        options="search.pasha.final; fidelity.min, max, eta or rungs; hedge.",
+        options="search.pasha.final; fidelity.min, max, eta or rungs; guard; hedge.",
         source="Bohdal et al., ICLR 2023.",
     ),
     "median": Method(
@@ -186,8 +188,8 @@ SCHEDULERS: dict[str, Method] = {
             "problem instances. A rung is an instance and nothing is resumed: {end} tells which."
         ),
         cost=(
-            "search.irace.budget evaluations of one config on one instance; left out, ten for "
-            "each of search.trials."
+            "At most search.irace.budget evaluations of one config on one instance; left out, "
+            "ten for each of search.trials. Given trials may run out before the budget does."
         ),
         options=(
             "search.irace: budget, test (friedman, t-test, t-test-bonferroni, t-test-holm), "

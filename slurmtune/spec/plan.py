@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil
 
 from slurmtune.core.events import Resource
 from slurmtune.core.resource import BracketPlan, exact, halving_plan
@@ -17,6 +20,7 @@ from slurmtune.spec.rungs import (
     levels_of,
     population,
     race_budget,
+    runs_through,
 )
 
 DEFAULT_TIME_SECONDS = 3600
@@ -25,21 +29,30 @@ DEFAULT_TIME_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRow:
-    """One rung of the plan that ``check`` prints."""
+    """One rung of the plan that ``check`` prints.
+
+    Where trials run through their rungs there is one row, with the last rung's request: a trial
+    has one slot, whatever rung it is stopped at.
+    """
 
     rung: int
     resource: Resource | None
     trials: int
     units_each: Resource | None
     """Resource that a trial is trained for at this rung; None where some continue and others
-    begin here."""
+    begin here, or some are stopped on their way."""
     units_all: Resource | None
-    time_limit_seconds: int | None
+    time_limit_seconds: int
     gpus: int
+    longest_seconds: float | None
+    """What the longest of these trainings takes by ``fidelity.unit_time``; None without it."""
+    slots: int
+    """One for each training; more where one takes longer than the time limit and goes on in
+    further slots from its checkpoints."""
     likely_gpu_hours: float | None
     """From ``fidelity.unit_time``; None without it."""
-    most_gpu_hours: float | None
-    """When every attempt used its whole time limit; None without a limit."""
+    most_gpu_hours: float
+    """When each of the ``slots`` used its whole time limit, and nothing else was repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +60,35 @@ class BracketRow:
     """One bracket of the plan, if no trial fails."""
 
     bracket: int | None
-    """None for the control group of `fidelity.hedge`."""
+    """The scheduler's number of it, of the first one if it is run several times; None for the
+    control group of `fidelity.hedge`."""
     first_rung: int
     plan: BracketPlan
     """Its rungs, and how many trials are trained up to each."""
     times: int = 1
     """How often the bracket is run."""
+    step: int = 1
+    """From the number of one run to that of the next."""
+    room: int | None = None
+    """Configs that it was meant for when there are fewer left; None: it has all of its own."""
     configs_each: int | None = None
     """Configs of one run; None: those that enter it, since promotions make no new ones."""
+
+    @property
+    def numbers(self) -> range:
+        """The scheduler's numbers of all runs; empty for the control group."""
+        if self.bracket is None:
+            return range(0)
+        return range(self.bracket, self.bracket + self.times * self.step, self.step)
+
+    def compares_too_few(self, eta: int) -> bool:
+        """Tell whether it promotes more than 1/eta of a rung, since the best one always goes on.
+
+        So it does when it got fewer trials than it was meant for; a whole one never does.
+        """
+        if self.room is None:
+            return False
+        return any(above > below // eta for below, above in pairwise(self.plan.sizes))
 
     @property
     def configs(self) -> int:
@@ -117,7 +151,8 @@ def build_brackets(spec: Spec, trials: int) -> tuple[BracketRow, ...]:
     elif kind in BRACKETED:
         rows = _repeated(spec, levels, trials)
     else:
-        ends = kind == "pasha" and spec.search.pasha.final
+        # Somebody is trained to the end: the best one for the final, whoever came first to a rung.
+        ends = (kind == "pasha" and spec.search.pasha.final) or runs_through(spec)
         halved = _begun if ends else halving_plan
         plan = halved(levels, spec.fidelity.eta, max(1, trials))
         rows = [BracketRow(bracket=0, first_rung=0, plan=plan)]
@@ -132,15 +167,18 @@ def _repeated(spec: Spec, levels: Sequence[Resource], trials: int) -> Iterator[B
     assert spec.fidelity is not None
     plans = brackets_of(spec)
     rounds, left = divmod(trials, sum(plan.trials for plan in plans))
+    step = len(plans)
     for bracket, plan in enumerate(plans):
         is_whole = left >= plan.trials
-        if rounds + is_whole:
+        times = rounds + is_whole
+        if times:
             yield BracketRow(
-                bracket=bracket, first_rung=bracket, plan=plan, times=rounds + is_whole
+                bracket=bracket, first_rung=bracket, plan=plan, times=times, step=step
             )
         if not is_whole and left:
             rest = _begun(levels[bracket:], spec.fidelity.eta, left)
-            yield BracketRow(bracket=bracket, first_rung=bracket, plan=rest)
+            number = bracket + rounds * step
+            yield BracketRow(bracket=number, first_rung=bracket, plan=rest, room=plan.trials)
         left = left - plan.trials if is_whole else 0
 
 
@@ -179,26 +217,31 @@ def _evolving(spec: Spec, trials: int) -> Iterator[BracketRow]:
         if left > 0:
             is_whole = left >= plan.trials
             here = plan if is_whole else _begun(plan.levels, spec.fidelity.eta, left)
-            yield BracketRow(bracket=bracket, first_rung=bracket, plan=here)
+            room = None if is_whole else plan.trials
+            yield BracketRow(bracket=bracket, first_rung=bracket, plan=here, room=room)
         left -= plan.trials
     rounds, left = divmod(max(0, left), sum(plan.evaluations for plan in plans))
     for bracket, plan in enumerate(plans):
         number = len(plans) + bracket
         times = rounds + (left >= plan.evaluations)
         if times:
-            yield _offspring(number, bracket, plan, times)
+            yield _offspring(number, bracket, plan, times, step=len(plans))
         if 0 < left < plan.evaluations:
-            yield _offspring(number, bracket, _cut(plan, left), 1)
+            last = number + rounds * len(plans)
+            yield _offspring(last, bracket, _cut(plan, left), 1)
         left = max(0, left - plan.evaluations)
 
 
-def _offspring(number: int, first_rung: int, plan: BracketPlan, times: int) -> BracketRow:
+def _offspring(
+    number: int, first_rung: int, plan: BracketPlan, times: int, *, step: int = 1
+) -> BracketRow:
     """Return a bracket of DEHB in which every evaluation is one of a new config."""
     return BracketRow(
         bracket=number,
         first_rung=first_rung,
         plan=plan,
         times=times,
+        step=step,
         configs_each=plan.evaluations,
     )
 
@@ -245,72 +288,136 @@ def build_race(spec: Spec, dimension: int) -> tuple[RaceRow, ...]:
     return tuple(rows)
 
 
+def race_configs(
+    budget: int, iteration: int, first_test: int, test_every: int, known: Sequence[int]
+) -> int:
+    """Return how many configs race in an iteration (from 1), elites included.
+
+    ``known`` says how many instances each elite was evaluated on before (elitist irace,
+    López-Ibáñez et al. 2016, section 4).
+    """
+    length = max(first_test + test_every * min(5, iteration), max(known, default=-1) + 1)
+    return (budget + sum(known)) // length
+
+
+def expected_race_trials(spec: Spec, dimension: int) -> tuple[int, int]:
+    """Return about how many trials irace starts, at the fewest and at the most.
+
+    Fewest when each race uses up its budget; most when each ends at its first test: what one
+    leaves unused is the next one's, for more configs.
+    """
+    options, instances = spec.search.irace, len(levels_of(spec))
+    short = min(instances, options.first_test)
+    long = min(instances, options.first_test + 5 * options.test_every)
+    found = [_race_trials(spec, dimension, seen) for seen in (long, short)]
+    return min(found), max(found)
+
+
+def _race_trials(spec: Spec, dimension: int, seen: int) -> int:
+    """Return how many trials irace starts when all see so many instances, if that can be paid."""
+    options, count, left = spec.search.irace, race_iterations(dimension), race_budget(spec)
+    started = 0
+    known: list[int] = []
+    for iteration in range(1, count + 1):
+        for shares in range(count, iteration - 1, -1):
+            budget = left // (shares - iteration + 1)
+            configs = race_configs(
+                budget, iteration, options.first_test, options.test_every, known
+            )
+            if configs > count:
+                break
+        else:
+            break
+        newcomers = configs - len(known)
+        started += newcomers
+        left -= min(budget, newcomers * seen)
+        known = [seen] * count
+    return started
+
+
 def build_plan(spec: Spec, trials: int) -> tuple[PlanRow, ...]:
     """Return what each rung will cost, as far as it can be told before.
 
     For irace one row for all evaluations: how many configs see an instance is for the results
-    to say.
+    to say. One row as well where trials run through their rungs (`PlanRow`).
     """
     levels = levels_of(spec)
     fidelity = spec.fidelity
+    if kind_of(spec) == "irace":
+        evaluations = race_budget(spec)
+        if spec.search.trials is not None:
+            evaluations = min(evaluations, spec.search.trials * len(levels))
+        return (_row(spec, 0, 1, [_Training(evaluations, exact(1))]),)
     if fidelity is None or len(levels) == 1:
         level = levels[-1]
-        units = None if level is None else level * trials
-        return (_row(spec, 0, level, trials, each=level, units=units),)
-    if kind_of(spec) == "irace":
-        budget = race_budget(spec)
-        return (_row(spec, 0, 1, budget, each=1, units=budget),)
-    rows = []
+        one = None if level is None else exact(level)
+        return (_row(spec, 0, level, [_Training(trials, one)]),)
     brackets = build_brackets(spec, trials)
-    for rung, level in enumerate(levels):
-        assert level is not None
-        count, each, units = _at_rung(brackets, rung, level, resumes=fidelity.resume)
-        rows.append(_row(spec, rung, level, count, each=each, units=units))
-    return tuple(rows)
+    if runs_through(spec):
+        found = [training for row in brackets for training in _ends(row.plan)]
+        return (_row(spec, len(levels) - 1, levels[-1], found),)
+    return tuple(
+        _row(spec, rung, level, list(_at_rung(brackets, rung, resumes=fidelity.resume)))
+        for rung, level in enumerate(levels)
+    )
 
 
-def _at_rung(
-    brackets: Sequence[BracketRow], rung: int, level: Resource, *, resumes: bool
-) -> tuple[int, Resource | None, Resource]:
-    """Return trials, resource of each if it is the same for all, and resource in all."""
-    count, units, each = 0, exact(0), set()
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """Trainings that are alike."""
+
+    count: int
+    units: Fraction | None
+    """Resource of each; None when trials end by themselves."""
+
+
+def _at_rung(brackets: Sequence[BracketRow], rung: int, *, resumes: bool) -> Iterator[_Training]:
+    """Yield what is trained up to a rung, bracket by bracket."""
     for row in brackets:
         at = rung - row.first_rung
         if at < 0:
             continue
         goes_on = resumes and row.configs_each is None and at > 0
-        one = exact(level) - (exact(row.plan.levels[at - 1]) if goes_on else 0)
-        size = row.times * row.plan.sizes[at]
-        count += size
-        units += size * one
-        each.add(one)
-    plain = int if isinstance(level, int) else float
-    return count, plain(each.pop()) if len(each) == 1 else None, plain(units)
+        begin = exact(row.plan.levels[at - 1]) if goes_on else exact(0)
+        yield _Training(row.times * row.plan.sizes[at], exact(row.plan.levels[at]) - begin)
 
 
-def _row(
-    spec: Spec,
-    rung: int,
-    level: Resource | None,
-    trials: int,
-    *,
-    each: Resource | None,
-    units: Resource | None,
-) -> PlanRow:
+def _ends(plan: BracketPlan) -> Iterator[_Training]:
+    """Yield the trainings of trials that run on until they are stopped at a rung."""
+    for level, size, above in zip(plan.levels, plan.sizes, (*plan.sizes[1:], 0), strict=True):
+        if size > above:
+            yield _Training(size - above, exact(level))
+
+
+def _row(spec: Spec, rung: int, level: Resource | None, trainings: Sequence[_Training]) -> PlanRow:
     limit = time_limit(spec, levels_of(spec), rung)
     gpus = spec.slurm.at_rung(rung).gpu_count
     unit_time = None if spec.fidelity is None else spec.fidelity.unit_time
-    likely = None if unit_time is None or units is None else units * unit_time * gpus / 3600
+    plain = int if isinstance(level, int) else float
+    each = {training.units for training in trainings}
+    amounts = [(one.count, one.units) for one in trainings if one.units is not None]
+    is_known = len(amounts) == len(trainings)
+    units = sum((count * one for count, one in amounts), Fraction())
+    trials = slots = sum(training.count for training in trainings)
+    longest = likely = None
+    if unit_time is not None and is_known:
+        # Exact, so that what is likely cannot be above what is possible by a rounding.
+        second = exact(unit_time)
+        longest = float(max((one for count, one in amounts if count), default=0) * second)
+        likely = float(units * second * gpus / 3600)
+        slots = sum(count * ceil(one * second / limit) for count, one in amounts)
     return PlanRow(
         rung=rung,
         resource=level,
         trials=trials,
-        units_each=each,
-        units_all=units,
+        units_each=plain(one) if len(each) == 1 and (one := each.pop()) is not None else None,
+        units_all=plain(units) if is_known else None,
         time_limit_seconds=limit,
         gpus=gpus,
+        longest_seconds=longest,
+        slots=slots,
         likely_gpu_hours=likely,
-        most_gpu_hours=trials * limit * gpus / 3600,
+        most_gpu_hours=float(Fraction(slots * limit * gpus, 3600)),
     )
 
 
@@ -322,11 +429,14 @@ def expected_units(plan: Sequence[PlanRow]) -> float | None:
 
 def time_limit(spec: Spec, levels: Sequence[Resource | None], rung: int) -> int:
     """Return the time limit of a slot for this rung, in seconds."""
+    if runs_through(spec):
+        rung = len(levels) - 1  # where every attempt is bound for
     table = spec.slurm.at_rung(rung)
     level = levels[rung]
     if table.time_per_unit is not None and level is not None:
         begin = levels[rung - 1] if rung and not _may_begin_at(spec, levels, rung) else 0
-        return round(table.time_per_unit * (level - (begin or 0)) + (table.time_extra or 0))
+        seconds = table.time_per_unit * (level - (begin or 0)) + (table.time_extra or 0)
+        return max(1, round(seconds))  # to Slurm 0 is no limit at all
     return DEFAULT_TIME_SECONDS if table.time is None else table.time
 
 
@@ -337,7 +447,6 @@ def _may_begin_at(spec: Spec, levels: Sequence[Resource | None], rung: int) -> b
         return True
     if kind == "irace":
         return False  # each instance is an evaluation of its own
-    runs_through = kind == "asha" and spec.search.variant == "stopping"
-    if not fidelity.resume or fidelity.guard or runs_through or kind == "dehb":
+    if not fidelity.resume or fidelity.guard or runs_through(spec) or kind == "dehb":
         return True
     return kind in BRACKETED and rung < (fidelity.brackets or len(levels))

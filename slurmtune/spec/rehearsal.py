@@ -177,6 +177,7 @@ class Rehearsal:
         known = len(self._brackets)
         spare = self._scheduler.spare(known if self._is_exhausted else self._trials)
         self._answers.append(("spare", sorted(spare)))
+        self._answers.append(("leaders", self._scheduler.leaders()))
         self._spared.update(spare)
 
     def _carry_out(self, decision: Decision, *, may_start: bool) -> None:

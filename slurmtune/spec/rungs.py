@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from slurmtune.core.events import Resource
 from slurmtune.core.resource import (
     BracketPlan,
@@ -21,14 +23,28 @@ EVALUATIONS_PER_TRIAL = 10
 
 BRACKETED = frozenset({"hyperband", "async_hyperband", "bohb", "dehb"})
 """Made of brackets that begin at different rungs; left out, `fidelity.brackets` means all."""
+UNDIVIDED = frozenset({"none", "asha", "sha", "pasha", "median", "pbt"})
+"""All trials are in one bracket."""
 ONE_LEVEL = frozenset({"none", "median"})
 """Nobody pauses: there is one rung, at `fidelity.max`."""
 VARYING = frozenset({"pbt", "irace", "dehb"})
 """Make new configs of old ones, so that the sampler only chooses the first."""
 WITHOUT_ETA = frozenset({"none", "median", "pbt", "irace"})
 CANNOT_HEDGE = frozenset({"none", "pbt", "irace", "dehb"})
-CANNOT_GUARD = frozenset({"none", "median", "irace"})
-DROPS_RUNGS = frozenset({"asha", "async_hyperband"})
+CANNOT_GUARD: Mapping[str, str] = {
+    "none": "every trial is trained in full",
+    "median": "it looks at every report",
+    "irace": "each instance is an evaluation of its own",
+    "pbt": "configs change from one to the next",
+}
+"""Why no result at a rung says whether the one before it was worth anything."""
+FIXED_RUNGS: Mapping[str, str] = {
+    "sha": "asha",
+    "hyperband": "async_hyperband",
+    "bohb": "async_hyperband",
+    "dehb": "async_hyperband",
+}
+"""Their table says how many trials each rung gets; and what leaves out rungs in their place."""
 FIXED_TRIALS = frozenset({"sha", "pbt", "irace"})
 """Their plan rests on the number of trials, which a later launch may therefore not change."""
 
@@ -46,6 +62,33 @@ def kind_of(spec: Spec) -> str:
     if scheduler == "asha" and (fidelity.brackets or 1) > 1:
         return "async_hyperband"
     return scheduler
+
+
+def runs_through(spec: Spec) -> bool:
+    """Tell whether a trial runs on from rung to rung, in one slot, until it is stopped."""
+    return kind_of(spec) == "asha" and spec.search.variant == "stopping"
+
+
+def bracket_name(kind: str, bracket: int) -> str:
+    """Return what a bracket of a study is called, in `check` and wherever a trial is told of.
+
+    ``bracket 3`` as the scheduler counts them, without end when they are repeated; ``iteration 2``
+    for irace, which counts from 1. Empty where all trials share one.
+
+    Args:
+        kind: The scheduler as the study's core settings call it.
+        bracket: The number that the scheduler gave it.
+    """
+    if kind == "irace":
+        return f"{bracket_word(kind)} {bracket + 1}"
+    # A scheduler of the user's own may have more than one, or not.
+    is_one = kind in UNDIVIDED or (bracket == 0 and kind not in BRACKETED)
+    return "" if is_one else f"{bracket_word(kind)} {bracket}"
+
+
+def bracket_word(kind: str) -> str:
+    """Return the word for what a scheduler's trials are divided into."""
+    return "iteration" if kind == "irace" else "bracket"
 
 
 def population(spec: Spec) -> int:

@@ -12,7 +12,7 @@ from slurmtune.spec.rungs import (
     CANNOT_GUARD,
     CANNOT_HEDGE,
     DEFAULT_TRIALS,
-    DROPS_RUNGS,
+    FIXED_RUNGS,
     ONE_LEVEL,
     VARYING,
     WITHOUT_ETA,
@@ -160,12 +160,13 @@ def _hedge_and_guard(check: Checker) -> Iterator[Problem]:
     if not spec.fidelity.guard:
         return
     if scheduler in CANNOT_GUARD:
-        message = f"{scheduler} has no rungs that a guard could compare"
+        message = f"{scheduler} has no rungs that a guard could compare: {CANNOT_GUARD[scheduler]}"
         yield check.tree.problem("M14", message, path, fix="remove it")
-    elif kind not in DROPS_RUNGS and not is_own(scheduler):
+    elif kind in FIXED_RUNGS:
         message = f"{scheduler} cannot leave out a rung: one that tells nothing is only told"
+        fix = f'remove it, you are told all the same; or write  scheduler = "{FIXED_RUNGS[kind]}"'
         note = Severity.NOTE
-        yield check.tree.problem("M15", message, path, severity=note)
+        yield check.tree.problem("M15", message, path, fix=fix, severity=note)
 
 
 def _trials(check: Checker) -> Iterator[Problem]:
@@ -207,10 +208,9 @@ def _race(check: Checker) -> Iterator[Problem]:
     assert spec.fidelity is not None
     first = spec.search.irace.first_test
     if spec.fidelity.max < first:
-        message = (
-            f"{number_text(spec.fidelity.max)} instances are fewer than the {first} of the first "
-            "test"
-        )
+        one = spec.fidelity.max == 1
+        there = "1 instance is" if one else f"{number_text(spec.fidelity.max)} instances are"
+        message = f"{there} fewer than the {first} of the first test"
         fix = (
             f"max = {first} or more: how many folds, seeds or data sets there are; or a smaller "
             "first_test in [search.irace]"
@@ -227,5 +227,5 @@ def _race(check: Checker) -> Iterator[Problem]:
             f"{race_budget(spec)} evaluations are too few to race with {dimension} {word}: "
             f"at least {least} are needed"
         )
-        fix = "write  [search.irace]  budget = 1000, or more"
+        fix = f"write  [search.irace]  budget = {least}  or more; hundreds are usual"
         yield check.tree.problem("M13", message, path, fix=fix)

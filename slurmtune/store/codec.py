@@ -61,6 +61,13 @@ _FIELDS: Mapping[str, tuple[tuple[str, Any, Callable[[Any], Any] | None], ...]] 
     for name, cls in _TYPES.items()
 }
 
+_CONVERTED: Mapping[str, tuple[tuple[str, Callable[[Any], Any]], ...]] = {
+    name: tuple((field, _DECODE[field]) for field, _, _ in described if field in _DECODE)
+    for name, described in _FIELDS.items()
+}
+"""By type: those of its fields that JSON has no form for, and how each is read."""
+_NUMBERS = (int, float)
+
 _VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
 _STANDING_FIELDS = tuple(field.name for field in fields(Standing))
 
@@ -88,11 +95,11 @@ def decode_event(record: Mapping[str, Any]) -> events.Event:
     if cls is None:
         raise CorruptJournalError(f"the journal holds an unknown record: {name!r}")
     try:
-        for field, convert in _DECODE.items():
+        for field, convert in _CONVERTED[cls.__name__]:
             if field in values:
                 values[field] = convert(values[field])
         event = cls(**values)
-        if not isinstance(event.time, int | float):
+        if not isinstance(event.time, _NUMBERS):
             raise TypeError(f"the time is {event.time!r}")
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise CorruptJournalError(f"the journal holds a damaged {name} record: {error}") from error

@@ -5,7 +5,9 @@ Four kinds of record, told by ``k``; ``n`` counts them from 0: ``start`` (the pr
 the slot that claimed the attempt writes its log.
 
 A ``start`` with ``"continued": true`` began in the process of the attempt before it. An ``end``
-with ``"holds": true`` left its program alive, waiting for more work on its trial.
+with ``"holds": true`` left its program alive, waiting for more work on its trial. What that
+program still reports when nothing follows stands behind the end, with ``"late": true``: it is for
+people, and no decision ever sees it.
 
 Runs in the job: Python 3.8, standard library only.
 """

@@ -9,10 +9,12 @@ Runs in the job: Python 3.8, standard library only.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import zlib
-from typing import Any, Dict, List, Mapping, NamedTuple, Union
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Union
 
 MAX_FRAME_BYTES = 64 * 1024
 """Longest JSON of one frame; a reader never has to keep more than this of an unfinished one."""
@@ -24,8 +26,11 @@ PARTIAL = "partial"
 CORRUPT = "corrupt"
 """`Parsed.stop`: a finished line is no frame."""
 
+_LENGTH_AT = len("00000000 ")
 _LONGEST_LINE = MAX_FRAME_BYTES + len("00000000 65536 \n")
 _EXACT_INTEGER = 2**53
+_LARGE_BYTES = 1024 * 1024
+"""Of a log whose reading takes so long that the collector of garbage would cost more."""
 
 Record = Dict[str, Any]
 """One record: a JSON object."""
@@ -55,8 +60,36 @@ def encode(record: Mapping[str, Any]) -> bytes:
     return _header(body) + body + b"\n"
 
 
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Search for no cycles of garbage meanwhile: for where much is made at once that stays.
+
+    Else everything made so far is searched again and again as it grows, for nothing. Afterwards it
+    counts as old, or the next search, due at once, would go through all of it. Not for what is
+    done often: garbage that counts as old is found late.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
+
+
 def parse(data: bytes, offset: int = 0) -> Parsed:
     """Return the whole records of ``data`` from ``offset`` on; stops at the first that is none."""
+    if len(data) - offset < _LARGE_BYTES:
+        return _parse(data, offset)
+    with collector_paused():
+        return _parse(data, offset)
+
+
+def _parse(data: bytes, offset: int) -> Parsed:
     records: List[Record] = []
     while offset < len(data):
         newline = data.find(b"\n", offset, offset + _LONGEST_LINE)
@@ -92,6 +125,8 @@ def decode_number(value: object) -> Union[float, int]:
     Raises:
         ValueError: ``value`` is no such number.
     """
+    if type(value) is float:
+        return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     if value in ("nan", "inf", "-inf"):
@@ -109,10 +144,14 @@ def _decode(line: bytes) -> Record:
     The header is compared as a whole with the one that the body must have: ``int`` would also
     take signs, underscores and capital digits.
     """
-    body = line.split(b" ", 2)[-1]
-    if line != _header(body) + body:
+    start = line.find(b" ", _LENGTH_AT) + 1
+    body = line[start:]
+    if line[:start] != _header(body):
         raise ValueError("the header does not belong to the body")
-    record = json.loads(body.decode("ascii"), parse_constant=_refuse_constant)
+    text = body.decode("ascii")
+    record, end = _decode_object(text)
+    if end != len(text):
+        raise ValueError("something follows the object")
     if not isinstance(record, dict):
         raise TypeError("a record must be an object")
     return record
@@ -120,3 +159,7 @@ def _decode(line: bytes) -> Record:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no JSON")
+
+
+# Made once: `json.loads` makes a new one at each call that refuses constants.
+_decode_object = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode

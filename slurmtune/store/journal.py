@@ -67,7 +67,8 @@ class Journal:
             NewerFormatError: a newer slurmtune wrote it.
         """
         # What cannot be continued is not claimed: a driver that can may be alive.
-        _segments(layout, before=None)
+        seen = _Seen()
+        _segments(layout, before=None, seen=seen)
         epoch = 1 + max(_epochs(layout), default=0)
         claim = json.dumps(dict(owner), sort_keys=True).encode()
         try:
@@ -79,7 +80,7 @@ class Journal:
         # What its predecessor did before it could see this claim is history, to the last byte.
         for earlier in range(1, epoch):
             fs.ask_anew(_segment_path(layout, earlier, _claim_id(layout, earlier)))
-        segments = _segments(layout, before=epoch)
+        segments = _segments(layout, before=epoch, seen=seen)
         appender = fs.Appender(_segment_path(layout, epoch, str(owner["id"])))
         appender.append(
             {
@@ -146,8 +147,23 @@ def _events(segments: Sequence[Segment]) -> list[dict[str, Any]]:
     return [record for segment in segments for record in segment.records if "open" not in record]
 
 
-def _segments(layout: StudyLayout, before: int | None) -> list[Segment]:
+class _Seen:
+    """Segments as they were read before, so that what did not change is not decoded again."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[str, tuple[bytes, frame.Parsed]] = {}
+
+    def parse(self, path: str, data: bytes) -> frame.Parsed:
+        """Return the records of a segment that holds this."""
+        known = self._parsed.get(path)
+        if known is None or known[0] != data:
+            known = self._parsed[path] = (data, frame.parse(data))
+        return known[1]
+
+
+def _segments(layout: StudyLayout, before: int | None, seen: _Seen | None = None) -> list[Segment]:
     """Read the history: of each epoch as many bytes as the newest segment sealed."""
+    seen = seen or _Seen()
     paths = {
         epoch: _segment_path(layout, epoch, _claim_id(layout, epoch))
         for epoch in _epochs(layout)
@@ -177,8 +193,8 @@ def _segments(layout: StudyLayout, before: int | None) -> list[Segment]:
                 f"{layout.journal}: the segment of epoch {epoch} is missing; "
                 f"epoch {newest} says that {end} bytes of it are history"
             )
-        segments.append(_sealed(epoch, path, data, end))
-    parsed = frame.parse(found[newest])
+        segments.append(_sealed(epoch, path, seen.parse(path, data[:end]), end))
+    parsed = seen.parse(paths[newest], found[newest])
     if parsed.stop == frame.CORRUPT and before is None:
         # A crash leaves a last line without its end, or with holes; anything else is damage.
         _LOG.warning(
@@ -199,8 +215,7 @@ def _read(path: str) -> bytes | None:
         return None
 
 
-def _sealed(epoch: int, path: str, data: bytes, end: int) -> Segment:
-    parsed = frame.parse(data[:end])
+def _sealed(epoch: int, path: str, parsed: frame.Parsed, end: int) -> Segment:
     if parsed.end != end:
         raise CorruptJournalError(
             f"{path}: damaged at byte {parsed.end}; {end} bytes were complete before"
@@ -210,7 +225,7 @@ def _sealed(epoch: int, path: str, data: bytes, end: int) -> Segment:
 
 def _first_record(path: str, data: bytes) -> dict[str, Any] | None:
     """Return the opening record, or None when its driver died before it was whole."""
-    parsed = frame.parse(data)
+    parsed = frame.parse(data[: data.find(b"\n") + 1] or data)
     if not parsed.records:
         if parsed.stop == frame.CORRUPT and data.find(b"\n") < len(data) - 1:
             # It was synced before anything was written behind it.

@@ -291,6 +291,7 @@ class SchedulerContract(ABC):
                 for rung in range(len(scheduler.ladder(asked.brackets.get(trial, 0)))):
                     scheduler.standing(trial, rung)
                     scheduler.compared(trial, rung)
+            scheduler.leaders()
 
         assert quiet.decisions == asked.decisions
         assert quiet.stopped == asked.stopped
@@ -326,6 +327,20 @@ class SchedulerContract(ABC):
                     rung = walk.reached[decision.trial]
                     standing = scheduler.standing(decision.trial, rung)
                     assert standing is None or self.went_on(standing)
+
+    @checked
+    @given(moves=MOVES)
+    def test_the_first_leader_has_a_result_at_its_rung(self, moves: list[Move]) -> None:
+        """Who is best so far is told of different trials, if at all, and the rule with them."""
+        walk = Walk(self.make_scheduler())
+        for move in moves:
+            walk.follow([move])
+            leaders = walk.scheduler.leaders()
+            if leaders is not None:
+                assert leaders.rule
+                assert 0 < len(leaders.trials) == len(set(leaders.trials))
+                assert walk.results[leaders.trials[0], leaders.rung] is not None
+                assert set(leaders.trials) <= walk.brackets.keys()
 
     @checked
     @given(moves=MOVES)

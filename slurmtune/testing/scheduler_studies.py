@@ -115,3 +115,5 @@ def check_done(live: LiveStudy, name: str) -> None:
     assert [json.loads(line)["trial"] for line in lines] == heirs
     replayed = live.call("replay", "--check", "live")
     assert replayed.code == 0, replayed.text
+    drawn = f"  {len(study.trials)}  configs drawn again\n"
+    assert drawn.lstrip() in replayed.text, replayed.text

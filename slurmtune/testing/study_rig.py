@@ -112,6 +112,7 @@ class StudyRig:
         limits: fields of `Limits` besides ``trials``.
         sampler: chooses configs.
         seed: of the study.
+        guard: whether rungs that are not worth their cost are left out.
         cluster_seed: of what the cluster draws.
         most_hours: virtual time after which a study counts as hanging.
         woken: whether a driver that waits is woken by what it can see; a real one is not.
@@ -131,13 +132,14 @@ class StudyRig:
         limits: Mapping[str, Any] | None = None,
         sampler: Sampler | None = None,
         seed: int = 0,
+        guard: bool = False,
         cluster_seed: int = 1,
         most_hours: float = 2000.0,
         woken: bool = True,
         **loop: Any,
     ) -> None:
         self._make_scheduler = scheduler or (lambda: Asha(levels, factor))
-        self._settings = StudySettings(seed=seed, objective=Objective(METRIC))
+        self._settings = StudySettings(seed=seed, objective=Objective(METRIC), guard=guard)
         self.limits = Limits(**{"trials": trials, "gpus": {"c0": 1}, **(limits or {})})
         self.sampler: Sampler = sampler or HashSampler()
         self.clock = BoundedClock(

@@ -69,7 +69,7 @@ def rig_of(spec: Path, **options: Any) -> StudyRig:
         trials=trials,
         slots=loaded.spec.search.parallel,
         scheduler=lambda: build.build_scheduler(core),
-        **options,
+        **{"guard": core["guard"], **options},
     )
 
 

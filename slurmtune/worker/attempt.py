@@ -15,13 +15,13 @@ import signal
 import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from slurmtune.core import ids
 from slurmtune.errors import SlurmtuneError
 from slurmtune.store import checkpoint, event_log, frame, fs
 from slurmtune.store.layout import StudyLayout
-from slurmtune.worker import cause, command, environment
+from slurmtune.worker import bell, cause, environment
+from slurmtune.worker.aftermath import Aftermath
 from slurmtune.worker.attempt_log import AttemptLog, fitting
-from slurmtune.worker.held import Held, Process
+from slurmtune.worker.held import Held, Process, may_stay
 from slurmtune.worker.metrics import (
     MAX_REPORTS,
     Failed,
@@ -33,7 +33,9 @@ from slurmtune.worker.metrics import (
     Saved,
     merged,
 )
+from slurmtune.worker.origin import checkpoint_folder, find_origin
 from slurmtune.worker.parse import OutputParser
+from slurmtune.worker.preparation import NEW_FILE, Preparation, write_all
 from slurmtune.worker.program import Program, ProgramEnd, oom_kills
 from slurmtune.worker.signals import WARNINGS, SignalInbox
 from slurmtune.worker.task import Task
@@ -62,10 +64,6 @@ _TAIL_BYTES = 64 * 1024
 # Some programs put numbers into names.
 _MAX_NAMES = 10_000
 _LOG_PATIENCE_SECONDS = 60.0
-# A program hears from its slot within this time after its patience should have ended; it leaves by
-# itself if the slot is gone.
-_LATE_ANSWER_SECONDS = 60.0
-_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SlotIdentity(NamedTuple):
@@ -136,6 +134,7 @@ class Attempt:
         self._held = held
         self._process: Optional[Process] = None if held is None else held.process
         self._parser: Optional[OutputParser] = None
+        self._output = -1
         self._layout = layout
         self._manifest = manifest
         self._identity = identity
@@ -167,236 +166,126 @@ class Attempt:
         Raises:
             OSError: the study's directory cannot be written.
         """
-        descriptors = [] if self._process is None else [self._process.output]
-        kept = -1
+        is_held = False
         try:
             fs.make_dir(self._folder)
             self._log = AttemptLog(self._layout.events(self._task.attempt))
-            self._output = os.open(
-                self._layout.output(self._task.attempt), _NEW_FILE | os.O_APPEND, 0o600
-            )
-            descriptors.append(self._output)
+            path = self._layout.output(self._task.attempt)
+            self._output = os.open(path, NEW_FILE | os.O_APPEND, 0o600)
             result = self._run()
-            if result.held is not None:
-                kept = result.held.process.output
+            is_held = result.held is not None
+            if self._held is not None and self._held.aftermath is not None:
+                # Where the program did not go on it may have reported for the attempt before.
+                self._held.aftermath.keep()
             return result
         except BaseException:
             if self._process is not None:
                 self._process.program.kill()
             raise
         finally:
-            for descriptor in descriptors:
-                if descriptor != kept:
-                    os.close(descriptor)
+            self._close(is_held=is_held)
+
+    def _close(self, *, is_held: bool) -> None:
+        """Close what no program that waits prints to."""
+        process = self._process
+        if self._output >= 0 and (process is None or process.output != self._output):
+            os.close(self._output)
+            self._output = -1
+        if process is not None and not is_held:
+            process.close()
+            self._output = -1
 
     def _run(self) -> AttemptResult:
         held, task = self._held, self._task
-        loaded, note = self._find_checkpoint() if held is None else (held.checkpoint, "")
+        if held is None:
+            resumes = self._manifest.get("resume") is True
+            loaded, self._start, note = find_origin(self._layout, task, resumes=resumes)
+        else:
+            loaded, self._start, note = held.checkpoint, task.start, ""
         if note:
             self._note(note)
-            self._start = _resource_of(loaded) if loaded else 0
-        else:
-            self._start = task.start
-        folder = self._checkpoint_folder(loaded) if loaded else ""
         self._save_folder = checkpoint.begin(
             self._layout, task.trial, checkpoint.checkpoint_name(self._start, task.attempt)
+        )
+        preparation = Preparation(
+            self._layout,
+            self._manifest,
+            task,
+            self._start,
+            checkpoint_folder(self._layout, loaded) if loaded else "",
+            self._save_folder,
         )
         self._started = time.monotonic()
         self._memory_kills = oom_kills()
         refusal = ""
         argv: List[str] = []
         try:
-            context = self._write_files(folder)
-            variables = self._variables(context, folder)
+            preparation.write_files()
             if held is not None:
                 argv = list(held.process.argv)
-                self._hand_over(held, variables)
+                self._hand_over(held.process, held.more, preparation)
             else:
-                argv = self._argv(context)
-                program = self._program(argv, variables)
-                output_path = self._layout.output(task.attempt)
-                self._process = Process(program, argv, self._output, output_path)
+                argv = preparation.argv()
+                self._process = self._start_process(argv, preparation)
         except (OSError, ValueError, SlurmtuneError) as error:
             refusal = _why_not_started(error, argv)
         # After the start: the program loads while the record goes to the disk.
         self._log_start(argv, loaded, note)
         if refusal or self._process is None:
             return self._end_of_refused(refusal)
-        if self._supervise(self._process.program):
+        if self._supervise(self._process):
             return self._end_of_held(self._process)
         return self._end_of_program(self._process.program)
 
     # Before the program ------------------------------------------------------------------------
 
-    def _find_checkpoint(self) -> "tuple[str, str]":
-        """Return the checkpoint to load, and why it is not the one that was asked for.
-
-        One that holds all that was asked for is of no use: whoever saved it never reported what
-        was reached there, and a program that loads it has nothing left to train and to report.
-        """
-        name, end = self._task.checkpoint, self._task.end
-        if name is None:
-            return "", ""
-        if end is not None and self._task.start >= end:
-            why = f"the checkpoint {name} leaves nothing to train"
-        elif self._is_whole(name):
-            return name, ""
-        else:
-            why = f"the checkpoint {name} is missing or damaged"
-        older = self._older_checkpoint(name)
-        start = "0" if not older else environment.format_number(_resource_of(older))
-        return older, f"{why}; training starts from {start}"
-
-    def _older_checkpoint(self, name: str) -> str:
-        """Return the newest whole checkpoint below the end, except ``name``.
-
-        Where each rung is trained from nothing, only those of this rung count.
-        """
-        end, resumes = self._task.end, self._manifest.get("resume") is True
-        try:
-            names = fs.list_dir(self._layout.checkpoints(self._task.trial))
-        except FileNotFoundError:
-            return ""
-        found = []
-        for other in names:
-            try:
-                resource, writer = checkpoint.parse_checkpoint_name(other)
-            except ValueError:
-                continue  # one that is being built or removed
-            is_ours = resumes or ids.parse_attempt_id(writer).rung == self._task.rung
-            if is_ours and other != name and (end is None or resource < end):
-                found.append((resource, other))
-        return next(
-            (other for _, other in sorted(found, reverse=True) if self._is_whole(other)), ""
-        )
-
-    def _is_whole(self, name: str) -> bool:
-        try:
-            return checkpoint.verify(self._checkpoint_folder(name))
-        except ValueError:
-            return False
-
-    def _checkpoint_folder(self, name: str) -> str:
-        """Return the folder of a checkpoint: it is with the trial whose attempt saved it.
-
-        Raises:
-            ValueError: ``name`` is not the name of a checkpoint.
-        """
-        _, writer = checkpoint.parse_checkpoint_name(name)
-        return self._layout.checkpoint(ids.parse_attempt_id(writer).trial, name)
-
-    def _write_files(self, checkpoint_folder: str) -> Dict[str, str]:
-        """Write what the program reads, and return the values of the command's placeholders."""
-        task, layout = self._task, self._layout
-        context = {
-            "start": environment.format_number(self._start),
-            "end": environment.format_number(task.end),
-            "resource": self._resource_name,
-            "config": layout.config(task.attempt),
-            "trial": ids.trial_id(task.trial),
-            "rung": str(task.rung),
-            "seed": str(task.seed),
-            "checkpoint": checkpoint_folder,
-            "save": self._save_folder,
-        }
-        _write(context["config"], environment.config_json(task.config))
-        _write(layout.params(task.attempt), environment.shell_assignments(task.config))
-        # Made here, so that no cache can remember that it was not there.
-        _write(layout.metrics(task.attempt), b"")
-        values = {**context, **{k: command.format_value(v) for k, v in task.config.items()}}
-        for name, template in (self._manifest.get("files") or {}).items():
-            text = fs.read_file(template).decode("utf-8")
-            target = _inside(self._files_folder, name)
-            fs.make_dir(os.path.dirname(target))
-            _write(target, command.substitute(text, values).encode("utf-8"))
-        return context
-
-    @property
-    def _files_folder(self) -> str:
-        return os.path.join(self._folder, "files")
-
-    def _argv(self, context: Mapping[str, str]) -> List[str]:
-        manifest = self._manifest
-        if manifest.get("function"):
-            return [manifest["python"], "-m", "slurmtune.worker.call", manifest["function"]]
-        return command.build_argv(
-            manifest["command"],
-            shell=bool(manifest.get("shell")),
-            args=manifest.get("args") or "none",
-            config=self._task.config,
-            context=context,
-            absent=[
-                name
-                for name in manifest.get("hyperparameters") or ()
-                if name not in self._task.config
-            ],
-        )
-
-    def _variables(
-        self, context: Mapping[str, str], checkpoint_folder: str
-    ) -> environment.Variables:
-        task, layout, manifest = self._task, self._layout, self._manifest
-        patience = self._linger_seconds + _LATE_ANSWER_SECONDS
-        return environment.Variables(
-            study=str(manifest.get("study", "")),
-            dir=layout.root,
-            trial=context["trial"],
-            trial_dir=layout.trial(task.trial),
-            attempt=task.attempt,
-            rung=context["rung"],
-            start=context["start"],
-            end=context["end"],
-            resource=context["resource"],
-            seed=context["seed"],
-            config=context["config"],
-            sh=layout.params(task.attempt),
-            metrics=layout.metrics(task.attempt),
-            checkpoint=checkpoint_folder,
-            save=self._save_folder,
-            files=self._files_folder if manifest.get("files") else "",
-            objectives=environment.join_names(self._objectives),
-            keep_checkpoints=str(manifest.get("keep_checkpoints") or 2),
-            more=layout.more(task.attempt) if self._may_stay else "",
-            more_seconds=f"{patience:.0f}" if self._may_stay else "",
-        )
-
-    @property
-    def _linger_seconds(self) -> float:
-        return float(self._manifest.get("linger_seconds") or 0)
-
-    @property
-    def _may_stay(self) -> bool:
-        """Whether the program may wait for more work after its end.
-
-        Not where nothing can follow; nor where its output is read, which belongs to one attempt.
-        """
-        manifest, end = self._manifest, self._task.end
-        top = manifest.get("top")
-        return (
-            end is not None
-            and (top is None or end < top)
-            and self._linger_seconds > 0
-            and bool(manifest.get("reuse", True))
-            and bool(manifest.get("resume", True))
-            and not manifest.get("parse")
-        )
-
-    def _hand_over(self, held: Held, variables: environment.Variables) -> None:
-        """Let the program that waits go on as this attempt.
+    def _hand_over(self, process: Process, more: str, preparation: Preparation) -> None:
+        """Let the program that waits for the file ``more`` go on as this attempt.
 
         Raises:
             OSError: it could not be told.
         """
         task = self._task
-        path = held.process.output_path
+        path = process.output_path
         self._note(f"the program goes on in the same process; its output is in {path}")
         with contextlib.suppress(OSError):
-            self._tail_begin = os.fstat(held.process.output).st_size
+            self._tail_begin = os.fstat(process.output).st_size
+        variables = preparation.variables(bell="")
         self._read_metrics(variables)
         content = environment.handover(variables, rung=task.rung, start=self._start, end=task.end)
-        fs.place_file(held.more, content)
+        process.answer(more, content)
 
-    def _program(self, argv: Sequence[str], variables: environment.Variables) -> Program:
+    def _start_process(self, argv: Sequence[str], preparation: Preparation) -> Process:
+        """Start the program.
+
+        Raises:
+            OSError, ValueError: it could not be started.
+        """
+        ours, theirs = self._hang_bell()
+        try:
+            named = bell.describe(theirs) if ours is not None else ""
+            program = self._program(argv, preparation.variables(named), theirs)
+        except BaseException:
+            if ours is not None:
+                ours.close()
+            raise
+        finally:
+            if ours is not None:
+                os.close(theirs)
+        path = self._layout.output(self._task.attempt)
+        return Process(program, argv, self._output, path, ours)
+
+    def _hang_bell(self) -> "tuple[Optional[bell.Bell], int]":
+        """Return the bell of a program that may wait for more, and what the program gets of it."""
+        if may_stay(self._manifest, self._task):
+            # With too many open files the program looks for its answer by itself.
+            with contextlib.suppress(OSError):
+                return bell.bell_pair()
+        return None, -1
+
+    def _program(
+        self, argv: Sequence[str], variables: environment.Variables, theirs: int
+    ) -> Program:
         manifest = self._manifest
         expressions = manifest.get("parse") or {}
         self._parser = (
@@ -416,6 +305,7 @@ class Attempt:
             folder=manifest["workdir"],
             output=self._output,
             capture=self._parser is not None,
+            inherited=() if theirs < 0 else (theirs,),
         )
 
     def _read_metrics(self, variables: environment.Variables) -> None:
@@ -442,8 +332,9 @@ class Attempt:
 
     # While it runs -----------------------------------------------------------------------------
 
-    def _supervise(self, program: Program) -> bool:
+    def _supervise(self, process: Process) -> bool:
         """Return when the program has ended, or when it waits for more; tell whether it does."""
+        program, its_bell = process.program, process.bell
         look_seconds = _FIRST_LOOK_SECONDS
         next_look = time.monotonic() + look_seconds
         next_stop_look = time.monotonic() + _STOP_LOOK_SECONDS
@@ -454,7 +345,7 @@ class Attempt:
                 break
             if now >= next_look:
                 self._take(self._new_items(final=False))
-                if self._meet_request(program):
+                if self._meet_request(process):
                     return True
                 look_seconds = min(_LONGEST_LOOK_SECONDS, 1.2 * look_seconds)
                 next_look = now + look_seconds
@@ -464,9 +355,13 @@ class Attempt:
                 next_stop_look = now + _STOP_LOOK_SECONDS
             times = [next_look, next_stop_look, self._kill_at, self._limits.deadline]
             wake = min(one for one in times if one is not None and one > now)
-            watched = () if program.output is None else (program.output,)
-            if self._inbox.wait(wake - now, watched):
+            bell_descriptor = None if its_bell is None else its_bell.descriptor
+            watched = [one for one in (program.output, bell_descriptor) if one is not None]
+            ready = self._inbox.wait(wake - now, watched)
+            if program.output in ready:
                 self._take_output(program.read())
+            if its_bell is not None and bell_descriptor in ready and its_bell.has_rung():
+                next_look = now  # it asks for more
         while program.output is not None:
             data = program.read()
             if not data:
@@ -475,17 +370,17 @@ class Attempt:
         self._take_output(b"", final=True)
         return False
 
-    def _meet_request(self, program: Program) -> bool:
+    def _meet_request(self, process: Process) -> bool:
         """Answer a program that asks for more; tell whether it may wait, with its attempt over."""
         if self._asks_for_more:
             self._asks_for_more = False
-            if self._can_be_held() and not program.has_ended():
+            if self._can_be_held() and not process.program.has_ended():
                 return True
             self._owes_answer = True
-        if self._owes_answer and self._may_stay:
+        if self._owes_answer and may_stay(self._manifest, self._task):
             # On a full disk the next look tries again.
             with contextlib.suppress(OSError):
-                fs.place_file(self._layout.more(self._task.attempt), environment.NO_MORE)
+                process.answer(self._layout.more(self._task.attempt), environment.NO_MORE)
                 self._owes_answer = False
         return False
 
@@ -504,7 +399,7 @@ class Attempt:
             and all(name in self._reported for name in self._objectives)
         )
         if (
-            not (self._may_stay and is_done)
+            not (is_done and may_stay(self._manifest, self._task))
             or self._interrupted_by
             or self._inbox.received
             or (deadline is not None and deadline - time.monotonic() < self._limits.least_seconds)
@@ -653,6 +548,12 @@ class Attempt:
             checkpoint=self._saved_at_end,
             more=self._layout.more(task.attempt),
             unit_seconds=result.seconds / (task.end - self._start),
+            seconds=result.seconds,
+            aftermath=Aftermath(
+                self._metric_reader,
+                self._layout.events(task.attempt),
+                most=MAX_REPORTS - self._report_count,
+            ),
         )
         return result._replace(held=held)
 
@@ -767,11 +668,7 @@ class Attempt:
     def _keep_output(self, data: bytes) -> None:
         # Output is a comfort: a full disk must not end the training.
         with contextlib.suppress(OSError):
-            _write_all(self._output, data)
-
-
-def _resource_of(checkpoint_name: str) -> Number:
-    return checkpoint.parse_checkpoint_name(checkpoint_name)[0]
+            write_all(self._output, data)
 
 
 def _why_not_started(error: Exception, argv: Sequence[str]) -> str:
@@ -786,33 +683,3 @@ def _why_not_started(error: Exception, argv: Sequence[str]) -> str:
 
 def _text(name: Any) -> str:
     return os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
-
-
-def _inside(folder: str, name: str) -> str:
-    """Return the path of ``name`` below ``folder``.
-
-    Raises:
-        ValueError: it would lie elsewhere.
-    """
-    path = os.path.normpath(os.path.join(folder, name))
-    if not path.startswith(folder + os.sep):
-        raise ValueError(f"[run] files: {name!r} would be written outside of the trial's folder")
-    return path
-
-
-def _write(path: str, data: bytes) -> None:
-    """Write a new file of the attempt.
-
-    Not synced: only this node's program reads it, and closing hands it to the server.
-    """
-    descriptor = os.open(path, _NEW_FILE, 0o600)
-    try:
-        _write_all(descriptor, data)
-    finally:
-        os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

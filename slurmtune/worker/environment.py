@@ -12,8 +12,9 @@ loaded again. If ``SLURMTUNE_MORE`` is not empty it may
    ``start`` to ``end``, reports to the new ``metrics``, saves into the new ``save``, and may then
    ask again, at the new ``more``.
 
-Only one process may ask, and only if what it holds at the end is what it saved. What it does after
-that, before it leaves, belongs to no attempt.
+Only one process may ask, and only if what it holds at the end is what it saved. What it reports
+after it was told to leave is kept with the attempt that it ended, and changes nothing that was
+decided.
 
 Runs in the job: Python 3.8, standard library only.
 """
@@ -74,6 +75,8 @@ class Variables(NamedTuple):
     """Path of the file that tells what to do after the end; empty: leave."""
     more_seconds: str
     """How long to wait for it at most."""
+    bell: str
+    """The socket that wakes a program which waits for it, if it was inherited (see `bell`)."""
 
 
 def program_environment(

@@ -11,15 +11,38 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import NamedTuple, Optional, Sequence
+from typing import Any, Mapping, NamedTuple, Optional, Sequence
 
 from slurmtune.core import ids
 from slurmtune.store import fs
+from slurmtune.worker.aftermath import Aftermath
+from slurmtune.worker.bell import Bell
 from slurmtune.worker.environment import NO_MORE
 from slurmtune.worker.metrics import Number
 from slurmtune.worker.program import Program, ProgramEnd
 from slurmtune.worker.signals import SignalInbox
 from slurmtune.worker.task import Task
+
+
+def linger_seconds(manifest: Mapping[str, Any]) -> float:
+    """Return how long a slot waits for more work, with or without a program in it."""
+    return float(manifest.get("linger_seconds") or 0)
+
+
+def may_stay(manifest: Mapping[str, Any], task: Task) -> bool:
+    """Tell whether the program of this task may wait for more work after its end.
+
+    Not where nothing can follow; nor where its output is read, which belongs to one attempt.
+    """
+    top = manifest.get("top")
+    return (
+        task.end is not None
+        and (top is None or task.end < top)
+        and linger_seconds(manifest) > 0
+        and bool(manifest.get("reuse", True))
+        and bool(manifest.get("resume", True))
+        and not manifest.get("parse")
+    )
 
 
 class Process(NamedTuple):
@@ -30,6 +53,25 @@ class Process(NamedTuple):
     output: int
     """Descriptor of the file that it prints to."""
     output_path: str
+    bell: Optional[Bell] = None
+    """None when the program will never wait, or cannot be woken."""
+
+    def answer(self, path: str, content: bytes) -> None:
+        """Put the answer where the program waits for it, and wake it.
+
+        Raises:
+            OSError: it could not be done.
+        """
+        fs.place_file(path, content)
+        if self.bell is not None:
+            self.bell.ring()
+
+    def close(self) -> None:
+        """Close what the slot has open for it."""
+        if self.bell is not None:
+            self.bell.close()
+        with contextlib.suppress(OSError):
+            os.close(self.output)
 
 
 class Held(NamedTuple):
@@ -46,6 +88,10 @@ class Held(NamedTuple):
     """Path of the file that it waits for."""
     unit_seconds: float
     """What one unit of the resource took in the attempt."""
+    seconds: float = 0.0
+    """What the attempt took in all."""
+    aftermath: Optional[Aftermath] = None
+    """Keeps what the program still reports for the attempt."""
 
     @property
     def trial(self) -> int:
@@ -79,15 +125,20 @@ def release(
     grace_seconds: float,
     deadline: Optional[float],
 ) -> ProgramEnd:
-    """Tell the program to leave, and return when it has.
+    """Tell the program to leave, and return when it has; what it reported last is kept.
 
-    It has ``grace_seconds`` until SIGTERM, and as many until SIGKILL. After a signal to the slot,
-    or when it cannot be told, SIGTERM comes at once; at ``deadline``, a monotonic time, SIGKILL.
+    It may test what it trained before it leaves: as long as its attempt took, and no less than
+    ``grace_seconds``, until SIGTERM; ``grace_seconds`` more until SIGKILL. After a signal to the
+    slot, or when it cannot be told, SIGTERM comes at once; at ``deadline``, a monotonic time,
+    SIGKILL.
     """
     program = held.process.program
-    ask_at = time.monotonic() + grace_seconds
+    now = time.monotonic()
+    ask_at = now + max(grace_seconds, held.seconds)
+    if deadline is not None:
+        ask_at = min(ask_at, max(now + grace_seconds, deadline - grace_seconds))
     try:
-        fs.place_file(held.more, NO_MORE)
+        held.process.answer(held.more, NO_MORE)
     except OSError:
         ask_at = time.monotonic()
     kill_at: Optional[float] = None
@@ -103,12 +154,8 @@ def release(
             program.kill()
         wake = min(one for one in (ask_at, *times, now + 1.0) if one > now)
         inbox.wait(wake - now)
-    return finish(held.process)
-
-
-def finish(process: Process) -> ProgramEnd:
-    """Wait for the end of the program, end what it left behind, and tell how it ended."""
-    end = process.program.finish()
-    with contextlib.suppress(OSError):
-        os.close(process.output)
+    end = program.finish()
+    if held.aftermath is not None:
+        held.aftermath.keep()
+    held.process.close()
     return end

@@ -246,15 +246,17 @@ class Counter:
 def merged(items: Sequence[Item]) -> List[Item]:
     """Return the items with reports at the same resource, one after the other, joined to one.
 
-    Programs that print the metrics of an epoch one by one cost one record, and not one each.
+    Programs that print the metrics of an epoch one by one cost one record, and not one each. What
+    is reported again is never joined: of several values at a rung the first one counts, and that
+    must not depend on when this was read.
     """
     result: List[Item] = []
     for item in items:
         last = result[-1] if result else None
         if isinstance(item, Report) and isinstance(last, Report):
-            both = dict(last.metrics)
-            both.update(item.metrics)
-            if last.resource == item.resource and len(both) <= MAX_METRICS:
+            is_new = last.metrics.keys().isdisjoint(item.metrics)
+            both = {**last.metrics, **item.metrics}
+            if is_new and last.resource == item.resource and len(both) <= MAX_METRICS:
                 result[-1] = Report(item.resource, both)
                 continue
         result.append(item)

@@ -37,6 +37,7 @@ class Program:
         folder: str,
         output: int,
         capture: bool,
+        inherited: Sequence[int] = (),
     ) -> None:
         # Bytes, so that the locale of the node cannot change an argument.
         self._process = subprocess.Popen(
@@ -48,6 +49,7 @@ class Program:
             stderr=subprocess.STDOUT,
             # A session of its own is a group of its own, and has no terminal to be stopped by.
             start_new_session=True,
+            pass_fds=inherited,
             bufsize=0,
         )
         self.output: Optional[int] = None

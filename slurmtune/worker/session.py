@@ -39,6 +39,7 @@ from typing import (
 from slurmtune.errors import TrialError
 from slurmtune.store import fs
 from slurmtune.worker import metrics as lines
+from slurmtune.worker.bell import Bell, inherited_bell
 from slurmtune.worker.metrics import Number
 from slurmtune.worker.signals import StopFlag
 
@@ -52,6 +53,8 @@ _SIZE_VARIABLES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP
 _RANKS_OF_SEVERAL = _RANK_VARIABLES[:-1]
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 0.5
+# Who hears of the answer need hardly look for it.
+_LOOK_WITH_BELL_SECONDS = 5.0
 _WRITE_PAUSES_SECONDS = (0.0, 0.1, 0.5)
 _LAST_WRITE_PAUSES_SECONDS = (0.0, 1.0, 4.0, 10.0)
 
@@ -120,6 +123,7 @@ class Trial:
         """Folder with what an earlier attempt saved; None for a fresh start."""
         self._more_path = variable("MORE")
         self._more_seconds = float(variable("MORE_SECONDS") or 0)
+        self._bell: Optional[Bell] = inherited_bell(variable("BELL"))
         self._parent = os.getppid()
         self._step: Optional[Number] = None
         self._last_reported: Optional[Number] = None
@@ -169,9 +173,10 @@ class Trial:
 
         A program that reported and saved at ``end`` waits there for a while: if the trial is to
         be trained on, the loop goes on in this process, and nothing is loaded again; `end`,
-        `attempt` and the other attributes are then those of the next attempt. Not so with
-        ``stay=False``, which is for programs that still have something to do after the loop, and
-        in programs of several processes.
+        `attempt` and the other attributes are then those of the next attempt. If not, the loop
+        ends as always; what is reported after it is kept with the attempt that ended here, and is
+        too late to change what was decided. Nobody waits with ``stay=False``, nor in programs of
+        several processes.
 
         Raises:
             TrialError: nothing says where to end, or ``every`` is not above 0.
@@ -308,17 +313,34 @@ class Trial:
     def _is_given_more(self) -> bool:
         """Wait for more work on this trial; if there is some, this becomes the next attempt."""
         self._append(lines.more_line())
+        if self._bell is not None:
+            self._bell.ring()
         deadline = time.monotonic() + self._more_seconds
         pause = _FIRST_WAIT_SECONDS
         while not self._pending and not self.should_stop and time.monotonic() < deadline:
-            if os.getppid() != self._parent:
-                break  # whoever would answer is gone
+            if self._is_left_alone():
+                break
             answer = _read_answer(self._more_path)
             if answer is not None:
                 return self._go_on(answer)
-            time.sleep(pause)
+            self._rest(pause)
             pause = min(1.5 * pause, _LONGEST_WAIT_SECONDS)
         return False
+
+    def _is_left_alone(self) -> bool:
+        """Tell whether whoever would answer is gone."""
+        return os.getppid() != self._parent
+
+    def _rest(self, seconds: float) -> None:
+        """Wait before the next look: so long, or, where the slot can ring, until it does."""
+        if self._bell is None or not self._bell.is_hung:
+            time.sleep(seconds)
+            return
+        until = time.monotonic() + _LOOK_WITH_BELL_SECONDS
+        while not self._bell.wait(_LONGEST_WAIT_SECONDS) and self._bell.is_hung:
+            # A signal does not end the wait.
+            if self.should_stop or self._is_left_alone() or time.monotonic() >= until:
+                break
 
     def _go_on(self, answer: Mapping[str, Any]) -> bool:
         """Become the attempt of the answer; False: there is none."""

@@ -27,7 +27,7 @@ from slurmtune.worker.attempt import (
     SlotIdentity,
     near_seconds,
 )
-from slurmtune.worker.held import Held, release
+from slurmtune.worker.held import Held, linger_seconds, release
 from slurmtune.worker.signals import SignalInbox
 from slurmtune.worker.task import Task, parse_offer
 
@@ -43,6 +43,8 @@ _MARGIN_SECONDS = 15.0
 _LEAST_REMAINING_SECONDS = 60.0
 _FIRST_SCAN_SECONDS = 0.1
 _SCAN_SECONDS = 1.0
+# What follows an end is usually on offer within a moment, and a loaded GPU waits for it.
+_FIRST_HELD_SCAN_SECONDS = 0.03
 _SLOW_SCAN_SECONDS = 5.0
 _SLOW_AFTER_SECONDS = 30.0
 _FINISHED_LOOK_SECONDS = 1.0
@@ -93,7 +95,7 @@ class Slot:
         self._name = Claim(identity.token, identity.position, identity.restart).slot
         self._left_since: Dict[str, float] = {}
         self._too_long: Set[str] = set()
-        self._linger_seconds = float(manifest.get("linger_seconds") or 0)
+        self._linger_seconds = linger_seconds(manifest)
         self._holder_seconds = float(manifest.get("holder_seconds", _HOLDER_SECONDS))
         limit = manifest.get("time_limit_seconds")
         kill_wait = float(manifest.get("kill_wait_seconds") or 30)
@@ -335,7 +337,7 @@ class Slot:
         now = time.monotonic()
         until = now + self._linger_seconds
         next_look = now + _FINISHED_LOOK_SECONDS
-        pause = _FIRST_SCAN_SECONDS
+        pause = _FIRST_HELD_SCAN_SECONDS
         while not (self._inbox.received or held.has_ended):
             now = time.monotonic()
             if now >= until or self._remaining(now) < self._least_remaining():

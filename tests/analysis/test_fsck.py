@@ -469,6 +469,15 @@ def path_in(layout: StudyLayout, path: str) -> str:
 # ---------------------------------------------------------------- studies that nothing is wrong with
 
 
+def test_what_was_reported_after_the_end_is_no_finding(finished: StudyLayout) -> None:
+    count = len(frame.parse(Path(finished.events(ENDED)).read_bytes()).records)
+    late = {"n": count, "k": "report", "time": 0.0, "late": True, "resource": 1, "metrics": {}}
+
+    append(finished.events(ENDED), frame.encode(late))
+
+    assert look(finished).findings == ()
+
+
 def test_a_finished_study_is_sound(finished: StudyLayout) -> None:
     assert look(finished).findings == ()
 

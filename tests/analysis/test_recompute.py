@@ -232,6 +232,19 @@ def test_results_that_came_too_late_change_nothing(ran: Ran) -> None:
     assert ran.check(half).difference is None
 
 
+def test_what_was_reported_after_the_end_changes_nothing(ran: Ran) -> None:
+    path = Path(ran.layout.events("t00003.r0.a1"))
+    count = len(frame.parse(path.read_bytes()).records)
+    late = {"n": count, "k": "report", "late": True, "resource": 1, "metrics": {"loss": -99.0}}
+    before = ran.check()
+
+    with path.open("ab") as file:
+        file.write(frame.encode(late))
+
+    assert ran.check() == before
+    assert before.difference is None
+
+
 def test_the_records_of_an_older_version_are_compared_by_actions(ran: Ran) -> None:
     judged = sum(len(record.pop("v", ())) for record in ran.records)
 

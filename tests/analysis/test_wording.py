@@ -36,6 +36,11 @@ def ruling(kind: VerdictKind, **changes: Any) -> Ruling:
     return Ruling(**{**fields, **changes})
 
 
+def test_an_amount_has_all_its_digits() -> None:
+    assert HIGHER.amount(1_158_000, 2) == "1158000 epochs"
+    assert HIGHER.amount(0.5, 0) == "0.5 epochs"
+
+
 def test_a_promotion_of_a_maximised_metric() -> None:
     assert HIGHER.ruling(ruling(VerdictKind.PROMOTED)) == (
         "promoted to 3 epochs: acc 0.8, 2nd of 9; "
@@ -98,7 +103,7 @@ def test_a_verdict_on_a_rung() -> None:
     verdict = Verdict(kind=VerdictKind.RUNG_DROPPED, rung=1, note="it says nothing")
 
     assert LOWER.ruling(ruling(VerdictKind.RUNG_DROPPED, verdict=verdict)) == (
-        "rung 1 dropped: no further trial is sent there: it says nothing"
+        "rung 1 dropped: no trial is compared there any more: it says nothing"
     )
 
 
@@ -166,8 +171,8 @@ def test_a_stop_that_came_too_late_does_not_say_that_the_trial_stopped() -> None
     stop, end = map(HIGHER.ruling, late)
 
     assert stop.startswith("told to stop at 3 epochs: acc 0.8, 2nd of 9; ")
-    assert end.startswith("had finished before it could, at 9 epochs: acc 0.8, 2nd of 9; ")
-    assert "never" not in stop + end
+    assert "never" not in stop
+    assert end == "had finished before it could, at 9 epochs: acc 0.8"
 
 
 @pytest.mark.parametrize(
@@ -188,3 +193,49 @@ def test_the_resource_is_called_by_its_name(wording: Wording, told: str) -> None
     words = wording.ruling(ruling(VerdictKind.STOPPED, verdict=verdict, cutoff=None))
 
     assert words.endswith(told)
+
+
+def test_a_trial_that_runs_on() -> None:
+    seen = standing(rule="on arrival the best 1/3 of the rung run on, at least one")
+    verdict = Verdict(kind=VerdictKind.RUNS_ON, trial=4, rung=0, standing=seen)
+
+    assert LOWER.ruling(ruling(VerdictKind.RUNS_ON, verdict=verdict, cutoff=0.8)) == (
+        "runs on at 1 epoch: loss 0.8, 2nd of 9; on arrival the best 1/3 of the rung run on, "
+        "at least one: 3 places, loss at most 0.8"
+    )
+
+
+def test_a_rung_that_was_passed_by() -> None:
+    words = LOWER.ruling(ruling(VerdictKind.RUNS_ON, measured=2))
+
+    assert words.startswith("runs on at 1 epoch (reported at 2 epochs): loss 0.8, 2nd of 9; ")
+
+
+def test_a_failure_tells_how_far_the_trial_came() -> None:
+    words = LOWER.ruling(ruling(VerdictKind.FAILED, resource=3, measured=2, value=None))
+
+    assert words.startswith("failed after 2 epochs, on its way to 3 epochs: ")
+
+
+def test_a_trial_may_be_ranked_by_another_value_than_its_last() -> None:
+    words = LOWER.ruling(ruling(VerdictKind.STOPPED, best=0.7))
+
+    assert words.startswith("stopped at 1 epoch: loss 0.8, by 0.7 2nd of 9; ")
+
+
+def test_who_lost_to_one_does_not_wait_for_a_place() -> None:
+    seen = standing(size=2, places=0, cutoff=0.75, rule="it takes the place of t00001")
+    verdict = Verdict(kind=VerdictKind.PAUSED, trial=4, rung=0, standing=seen)
+
+    assert LOWER.ruling(ruling(VerdictKind.PAUSED, verdict=verdict)).endswith(
+        "it takes the place of t00001: loss at most 0.75"
+    )
+
+
+def test_who_never_goes_on_does_not_wait_for_a_place() -> None:
+    seen = standing(places=0, outlook="never: t00001 holds its place")
+    verdict = Verdict(kind=VerdictKind.PAUSED, trial=4, rung=0, standing=seen)
+
+    assert "no place yet" not in LOWER.ruling(
+        ruling(VerdictKind.PAUSED, verdict=verdict, cutoff=None)
+    )

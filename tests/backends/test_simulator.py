@@ -320,6 +320,16 @@ def test_an_attempt_goes_on_from_its_checkpoint() -> None:
     assert world.cluster.folder.checkpoints(0) == ("3.t00000.r0.a1", "5.t00000.r1.a1")
 
 
+def test_an_evaluation_of_its_own_begins_where_the_one_below_ends() -> None:
+    world = bench()
+    world.submit()
+    world.offer(attempt="t00000.r1.a1", rung=1, units=4, start=3)
+    world.run(200.0)
+
+    assert world.one(AttemptStarted).start == 3
+    assert [event.resource for event in world.all(AttemptReported)] == [4]
+
+
 def test_an_offer_without_end_ends_where_the_model_says() -> None:
     world = bench(open_end=4)
     world.submit()

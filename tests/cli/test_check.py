@@ -354,3 +354,187 @@ def test_an_existing_study_shows_what_would_change(run: Any, finished: Path) -> 
     assert "study toy, exists, in runs/toy" in out
     assert "search.trials: 4 -> 5\n" in out
     assert "study.seed: 0 -> 7   refused: it would be another study" in out
+
+
+# ------------------------------------------------------------------ what the plan promises
+
+GPU = ("-s", "slurm.gpus_per_node=1")
+
+
+def told_by(run: Any, folder: Path, *given: str) -> str:
+    """Return what check says, every override with its -s, without its line breaks."""
+    options = [word for one in given for word in ("-s", one)]
+    ended = run("check", "--offline", *GPU, *options, cwd=folder)
+    assert (ended.code, ended.err) == (0, "")
+    return str(ended.out)
+
+
+def flat(told: str) -> str:
+    return " ".join(told.split())
+
+
+def test_a_training_that_does_not_fit_is_a_warning(run: Any, folder: Path) -> None:
+    """The toy has 0:10:00; rung 3 trains 18 epochs of an hour."""
+    given = ("fidelity.max=27", "fidelity.unit_time=3600", "search.trials=30")
+
+    told = told_by(run, folder, *given)
+
+    assert (
+        "18 epochs take 18 h at fidelity.unit_time = 3600 s, 108 times the time limit of rung 3, "
+        "0:10:00: that needs several slots in a row, and checkpoints to go on from; not even 1 "
+        "epoch fits into one. If that is not meant, raise slurm.time, or let it grow with the "
+        "rungs: slurm.time_per_unit"
+    ) in flat(told)
+    assert re.search(r"total +86 +86\.0 h +86\.0 h", told)
+    assert "at most if all slots that this takes used the whole time limit" in flat(told)
+
+
+def test_a_training_that_fits_is_none(run: Any, folder: Path) -> None:
+    assert "several slots" not in told_by(run, folder, "fidelity.unit_time=300")
+
+
+def test_the_warning_about_long_trainings_refuses_nothing(run: Any, folder: Path) -> None:
+    ended = run("check", "--offline", "-s", "fidelity.unit_time=3600", cwd=folder)
+
+    assert ended.code == 0
+    assert "\n1 warning; nothing was submitted." in ended.out
+
+
+STOPPING = """\
+Plan     eta 3, a trial runs on, and stops at a rung unless in its best 1/3
+  trials@epochs if 1/3 of each rung run on: 81@1 27@3 9@9 3@27
+  up to epochs  trials  in all  time limit  GPUs  at most
+            27      81     243     0:10:00     1   13.5 h
+  Without early stopping: 81 x 27 = 2187 epochs, 9.0 times as many.
+"""
+
+
+@pytest.mark.parametrize("resume", ["true", "false"])
+def test_the_stopping_variant_has_one_slot_for_each_trial(
+    run: Any, folder: Path, resume: str
+) -> None:
+    given = ("search.variant=stopping", "search.trials=81", "fidelity.max=27")
+
+    assert STOPPING in told_by(run, folder, *given, f"fidelity.resume={resume}")
+
+
+def test_the_stopping_variant_has_one_batch_script(run: Any, folder: Path) -> None:
+    text = (folder / "spec.toml").read_text()
+    limit = 'time_per_unit = "2:00"\ntime_extra = "5:00"'
+    (folder / "spec.toml").write_text(re.sub(r"time += .*", limit, text))
+    given = ["-s", "search.variant=stopping", "-s", "fidelity.max=9"]
+
+    out = run("check", "--sbatch", *given, cwd=folder).out
+
+    assert out.startswith("# rungs 0, 1 and 2, first array of 2\n")
+    assert re.findall(r"#SBATCH --time=(.*)", out) == ["23"]
+
+
+def test_slots_that_are_queued_ahead_are_in_the_first_array(run: Any, folder: Path) -> None:
+    out = run("check", "--sbatch", "-s", "slurm.ahead=2.0", cwd=folder).out
+
+    assert out.startswith("# rungs 0 and 1, first array of 4\n")
+    assert "#SBATCH --array=0-3%2\n" in out
+
+
+def test_the_first_array_of_a_population_has_a_slot_for_each_member(
+    run: Any, folder: Path
+) -> None:
+    given = ["search.scheduler=pbt", "search.trials=3", "search.parallel=9", "fidelity.max=3"]
+    options = [word for one in given for word in ("-s", one)]
+
+    assert "first array of 3\n" in run("check", "--sbatch", *options, cwd=folder).out
+
+
+def irace(*given: str) -> list[str]:
+    return ["search.scheduler=irace", "fidelity.resource=fold", "fidelity.max=10", *given]
+
+
+def without_trials(folder: Path) -> None:
+    text = (folder / "spec.toml").read_text()
+    (folder / "spec.toml").write_text(re.sub(r"^trials.*\n", "", text, flags=re.MULTILINE))
+
+
+def test_trials_that_end_a_race_before_its_budget_are_told(run: Any, folder: Path) -> None:
+    told = flat(told_by(run, folder, *irace("search.trials=10", "search.irace.budget=100")))
+
+    assert "at most 100 evaluations of at most 10 trials" in told
+    assert (
+        "Warnings search.trials = 10 may leave a part of search.irace.budget = 100 unused: the "
+        "races would start about 12 to 16 trials; leave search.trials out, or write at least 16"
+    ) in told
+
+
+def test_a_budget_that_follows_from_the_trials_is_no_warning(run: Any, folder: Path) -> None:
+    told = flat(told_by(run, folder, *irace("search.trials=20")))
+
+    assert "search.trials = 20 ends it before, with fewer evaluations" in told
+    assert "Warnings" not in told
+
+
+def test_a_race_tells_how_many_trials_it_may_start(run: Any, folder: Path) -> None:
+    without_trials(folder)
+
+    told = flat(told_by(run, folder, *irace("search.irace.budget=1000")))
+
+    assert re.search(r"at most 1000 evaluations of about \d+ to \d+ trials", told)
+    assert "of at most 1000 trials" not in told
+
+
+def test_a_bracket_with_too_few_trials_is_a_warning(run: Any, folder: Path) -> None:
+    given = ("search.scheduler=hyperband", "fidelity.max=9", "search.trials=11")
+
+    assert (
+        "bracket 1 has 2 of its 5 trials, so that its rungs hold 2 and 1: where fewer than eta = "
+        "3 are left, the best one goes on all the same; search.trials = 14 would fill it, 9 would "
+        "leave it out"
+    ) in flat(told_by(run, folder, *given))
+
+
+def test_whole_brackets_are_no_warning(run: Any, folder: Path) -> None:
+    given = ("search.scheduler=hyperband", "fidelity.max=9", "search.trials=17")
+
+    assert "Warnings" not in told_by(run, folder, *given)
+
+
+def test_repeated_brackets_have_the_numbers_that_explain_tells(run: Any, folder: Path) -> None:
+    given = ("search.scheduler=hyperband", "fidelity.max=9", "search.trials=51")
+
+    told = told_by(run, folder, *given)
+
+    assert re.search(r"^  0, 3, \.\.\.      3  9@1 3@3 1@9 ", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["search.trials=1"], "1 evaluation: 1 epoch from scratch, 1 resumed"),
+        (
+            ["search.scheduler=pbt", "search.trials=4"],
+            "after each generation 1 of 4 gives way to an heir",
+        ),
+        (["fidelity.max=300000", "search.trials=9"], "9 x 300000 = 2700000 epochs"),
+    ],
+)
+def test_numbers_and_words_agree(run: Any, folder: Path, given: list[str], words: str) -> None:
+    assert words in told_by(run, folder, *given)
+
+
+def test_a_scheduler_that_is_not_there_has_a_place(run: Any, folder: Path) -> None:
+    ended = run("check", "--offline", "-s", "search.scheduler=nofile.py:X", cwd=folder)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(
+        "error: cannot read nofile.py: No such file or directory\n"
+        "  --> command line:1:21 (search.scheduler)\n"
+    )
+    assert "its path is relative to the spec" in ended.err
+    assert ended.err.endswith("1 error; nothing was submitted.\n")
+
+
+def test_a_scheduler_with_a_wrong_name_is_guessed(run: Any, folder: Path) -> None:
+    (folder / "greedy.py").write_text("")
+
+    ended = run("check", "--offline", "-s", "search.scheduler=gredy.py:Greedy", cwd=folder)
+
+    assert "did you mean 'greedy.py:Greedy'?" in ended.err

@@ -33,6 +33,12 @@ def pbt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulate_into(tmp_path_factory.mktemp("explain") / "pbt", spec)
 
 
+@pytest.fixture(scope="module")
+def stopping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = SPEC.replace('"asha"', '"asha"\nvariant = "stopping"')
+    return simulate_into(tmp_path_factory.mktemp("explain") / "stopping", spec)
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())
 
@@ -60,6 +66,23 @@ def test_what_a_paused_trial_waits_for(run: Any, asha: Path) -> None:
     out = flat(run("explain", "rig", "1", cwd=asha).out)
 
     assert re.search(r"now paused at 1 epoch: \d+th of 12; .* on when \d+ have finished", out)
+
+
+def test_a_trial_that_runs_on_tells_each_rung_that_it_passed(run: Any, stopping: Path) -> None:
+    out = flat(run("explain", "t0", cwd=stopping).out)
+
+    assert re.search(
+        r"runs on at 1 epoch: val_loss ([\d.]+), 1st of 1; on arrival the best 1/3 of the rung "
+        r"run on, at least one: 1 place, val_loss at most \1 .*runs on at 3 epochs: .*completed",
+        out,
+    )
+
+
+def test_decisions_to_run_on_are_computed_anew(run: Any, stopping: Path) -> None:
+    ended = run("replay", "--check", cwd=stopping)
+
+    assert ended.code == 0
+    assert "   6  trials let run on\n" in ended.out
 
 
 def test_all_shows_every_trial_of_the_rung(run: Any, asha: Path) -> None:
@@ -158,4 +181,28 @@ def test_a_method_is_described(run: Any, tmp_path: Path) -> None:
 
 
 def test_a_word_that_is_neither(run: Any, tmp_path: Path) -> None:
-    assert run("explain", "Q99", cwd=tmp_path).code == 2
+    ended = run("explain", "foo", cwd=tmp_path)
+
+    assert ended.code == 2
+    assert "'foo' is no trial, no code of a message, no scheduler and no sampler" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "trials", "name"),
+    [("hyperband", 34, "bracket 3"), ("dehb", 30, "bracket 3"), ("irace", 20, "iteration 2")],
+)
+def test_a_bracket_has_the_name_and_number_of_check(
+    run: Any, tmp_path: Path, scheduler: str, trials: int, name: str
+) -> None:
+    """Of the second round: what `check` lists as ``0, 3`` or ``3``, and as iteration 2."""
+    folder = simulate_into(tmp_path / scheduler, spec_text(scheduler, trials=trials))
+    told = flat(run("explain", "t19", cwd=folder).out)
+
+    assert f"; {name}; to be trained up to" in told
+    check = run("check", "--offline", cwd=folder).out
+    word, number = name.split()
+    assert re.search(rf"^ *{word} .*(\n.*)*\n[ \d,]*\b{number} ", check, re.MULTILINE)
+
+
+def test_a_trial_without_brackets_names_none(run: Any, asha: Path) -> None:
+    assert "bracket" not in run("explain", "t0", cwd=asha).out

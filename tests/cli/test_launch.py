@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from slurmtune.cli import check, launch
+from slurmtune.cli.study import overview_of
+from slurmtune.store.layout import StudyLayout
 from slurmtune.testing.fake_slurm import FakeSlurm
 
 SLOW = """\
@@ -23,6 +26,12 @@ for epoch in trial.steps():
 """
 CRASHES = """\
 raise RuntimeError("no luck \\x1b[31m")
+"""
+NOT_FINITE = """\
+import slurmtune
+trial = slurmtune.trial(lr=0.1, epoch=3)
+for epoch in trial.steps():
+    trial.report(loss=float("nan"))
 """
 SILENT = """\
 import slurmtune
@@ -225,3 +234,58 @@ def test_slurm_is_not_asked_more_often_than_once_a_second(
     assert ended.code == 2
     assert f"SLURMTUNE_POLL_SECONDS is '{seconds}': seconds between 1 and 3600" in ended.err
     assert not (tmp_path / "toy" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "4 trials, random, asha 1-3 epochs"),
+        (["search.scheduler=none"], "4 trials, random, 3 epochs"),
+        (["search.scheduler=none", "fidelity.max=1"], "4 trials, random, 1 epoch "),
+    ],
+)
+def test_the_first_line_tells_how_far_trials_are_trained(
+    toy: Any, tmp_path: Path, given: list[str], words: str
+) -> None:
+    folder = toy(tmp_path / "toy")
+
+    assert words in launch._first_line(check.examine(str(folder / "spec.toml"), given))
+
+
+def test_when_nothing_is_finite_it_says_so(run: Any, toy: Any, tmp_path: Path) -> None:
+    """All trials have ended: none is left to go on with, and none is the best."""
+    folder = toy(tmp_path / "toy", train=NOT_FINITE)
+    ended = run("launch", "--local=2", cwd=folder)
+
+    assert ended.code == 1
+    assert ended.err.splitlines()[0] == "error: all 4 trials ended without a finite loss"
+    assert "no trial is left: mend the cause, then start a new study" in ended.err
+    assert "the same command" not in ended.err
+    assert "done: 4 of 4 trials, 0 good, 4 without a finite loss; " in ended.out
+    assert "first result" not in ended.out
+    assert "slurmtune best" not in ended.out
+    status = run("status", cwd=folder).out
+    assert "ended  4 of 4 trials, 0 good, 4 without a finite loss\n" in status
+
+
+def test_launching_a_finished_study_again_does_not_make_it_longer(
+    run: Any, finished: Path
+) -> None:
+    before = overview_of(StudyLayout(str(finished / "runs" / "toy")))
+    run("launch", "spec.toml", "--local=1", cwd=finished)
+    after = overview_of(StudyLayout(str(finished / "runs" / "toy")))
+
+    assert after["time"] > before["time"]
+    assert after["ended"] == before["ended"]
+
+
+def test_a_race_is_headed_by_what_trials_are_compared_on(
+    run: Any, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = toy(tmp_path / "toy") / "spec.toml"
+    words = spec.read_text().replace('"asha"', '"irace"').replace("max = 3", "max = 10")
+    spec.write_text(words.replace('"epoch"', '"fold"'))
+    monkeypatch.chdir(spec.parent)
+    checked = check.examine("spec.toml", ["search.irace.budget=72"])
+
+    assert ", irace on up to 10 folds   " in launch._first_line(checked)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from slurmtune.spec.proposing import drawn_by
+from slurmtune.store import sealed
 from slurmtune.store.layout import StudyLayout
 from slurmtune.testing.written_study import rig_of, spec_text, write_journal, write_study
 
@@ -43,6 +45,21 @@ def test_an_untouched_study_passes(run: Any, written: Written) -> None:
     assert "  9  configs asked for\n" in ended.out
     assert ended.out.splitlines()[-1].startswith("all ")
     assert ended.out.endswith(" decisions agree\n")
+
+
+def test_each_end_of_a_study_is_listed_and_counted(run: Any, tmp_path: Path) -> None:
+    """Opened again with nothing left to do it ends again."""
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC)
+    rig = rig_of(spec)
+    rig.run()
+    rig.run()
+    write_study(spec, rig.stored_records())
+
+    listed = run("replay", cwd=tmp_path).out.count("the study ends")
+    counts = json.loads(run("replay", "--check", "--json", cwd=tmp_path).out)["by_kind"]
+
+    assert listed == counts["Finish"] == 2
 
 
 def test_the_check_as_json(run: Any, written: Written) -> None:
@@ -152,8 +169,63 @@ def test_options_that_do_not_go_together(run: Any, written: Written, words: list
     assert run("replay", *words, cwd=written.folder).code == 2
 
 
+def test_configs_of_an_unknown_version_are_believed(run: Any, written: Written) -> None:
+    """What the rig draws is in no spec."""
+    ended = run("replay", "--check", cwd=written.folder)
+
+    told = " ".join(ended.out.split())
+    assert ended.code == 0
+    assert (
+        "note: 9 configs came out otherwise when drawn again: what they were drawn by is not "
+        "recorded; the journal was believed"
+    ) in told
+    assert "configs drawn again" not in told
+
+
+def test_configs_of_another_version_are_believed(run: Any, written: Written) -> None:
+    opened = next(one["e"] for one in written.records if one["e"]["t"] == "StudyOpened")
+    opened["drawn_by"] = "slurmtune 0.0.9, numpy 1.0"
+    written.rewrite()
+
+    data = json.loads(run("replay", "--check", "--json", cwd=written.folder).out)
+    told = " ".join(run("replay", "--check", cwd=written.folder).out.split())
+
+    assert data["agrees"] is True
+    assert data["configs_drawn_again"] == 0
+    assert data["configs_drawn_otherwise"] == {"slurmtune 0.0.9, numpy 1.0": 9}
+    assert "they were drawn by slurmtune 0.0.9, numpy 1.0, and here is slurmtune " in told
+
+
+def test_configs_of_this_version_must_come_out_alike(run: Any, written: Written) -> None:
+    opened = next(one["e"] for one in written.records if one["e"]["t"] == "StudyOpened")
+    opened["drawn_by"] = drawn_by()
+    written.rewrite()
+
+    ended = run("replay", "--check", cwd=written.folder)
+
+    assert ended.code == 1
+    assert "differs in the config drawn for t00000" in ended.out
+
+
+def test_why_configs_were_not_drawn_is_told(run: Any, written: Written) -> None:
+    path = Path(written.layout.study)
+    identity = sealed.unseal(path.read_bytes())
+    identity["spec"]["space"] = "lost"
+    path.write_bytes(sealed.seal(identity))
+
+    ended = run("replay", "--check", cwd=written.folder)
+
+    assert ended.code == 0
+    assert (
+        "note: configs were not drawn again: its spec cannot be read from study.json" in ended.out
+    )
+
+
 @pytest.mark.slow
 def test_a_study_that_really_ran_passes(run: Any, finished: Path) -> None:
-    ended = run("replay", "--check", cwd=finished)
+    data = json.loads(run("replay", "--check", "--json", cwd=finished).out)
 
-    assert ended.code == 0, ended.out
+    assert data["agrees"] is True, data
+    assert data["configs_drawn_again"] == data["trials"] > 0
+    assert data["configs_drawn_otherwise"] == {}
+    assert data["configs_not_drawn"] == ""

@@ -292,3 +292,92 @@ def test_without_one_there_is_no_such_note(run: Any, fake: Any, lower: Any) -> N
 
     assert ended.code == 0
     assert " had " not in ended.err
+
+
+# ------------------------------------------------------------------ how a study ended
+
+
+def ended(fake: Any, **changes: Any) -> None:
+    """Publish a study that is over, driver and all."""
+    opened = fake.overview["opened"]
+    fake.beat(alive=False, released=True)
+    fake.publish(**{"state": "done", "queue": [], "ended": opened + 60.0, **changes})
+
+
+def test_a_study_lasted_until_its_end_and_not_until_it_was_opened_last(
+    run: Any, fake: Any
+) -> None:
+    ended(fake)
+
+    assert run("status", cwd=fake.folder).out.startswith("asha   done 1:00 ")
+
+
+def test_an_overview_without_an_end_lasts_until_it_was_written(run: Any, fake: Any) -> None:
+    ended(fake, ended=None)
+
+    assert run("status", cwd=fake.folder).out.startswith("asha   done 2:14:0")
+
+
+def test_the_limit_that_ended_a_study_is_told(run: Any, fake: Any) -> None:
+    ended(fake, limit="target")
+
+    assert "ended  stop.target is reached: 81 of 81 trials" in run("status", cwd=fake.folder).out
+
+
+def test_all_ends_of_trials_are_counted(run: Any, fake: Any) -> None:
+    trials = {
+        "total": 12,
+        "started": 12,
+        "finished": 12,
+        "good": 8,
+        "failed": 1,
+        "without_result": 3,
+        "stopped": 2,
+    }
+    ended(fake, trials=trials)
+
+    assert (
+        "ended  12 of 12 trials, 8 good, 3 without a finite val_loss, 1 failed; 2 stopped\n"
+        "       early\n" in run("status", cwd=fake.folder).out
+    )
+
+
+def test_trials_that_were_stopped_on_their_way_have_a_column(run: Any, fake: Any) -> None:
+    first, *others = fake.overview["rungs"]
+    fake.publish(rungs=[{**first, "stopped": 5}, *others])
+
+    lines = run("status", cwd=fake.folder).out.splitlines()
+    assert lines[2].split()[-4:] == ["failed", "stopped", "best", "val_loss"]
+    assert lines[3].split()[-2:] == ["5", "0.4121"]
+    assert lines[4].split()[-2:] == ["0", "0.2214"]
+
+
+def test_likely_trials_are_told_before_the_bound(run: Any, fake: Any) -> None:
+    trials = {**fake.overview["trials"], "total": 24, "started": 8}
+    fake.publish(trials={**trials, "at_most": True, "expected": 12})
+
+    out = run("status", cwd=fake.folder).out
+    assert "(8 of about 12 trials (at most 24) started)" in out
+
+
+def test_more_trials_than_were_likely_leave_the_bound(run: Any, fake: Any) -> None:
+    trials = {**fake.overview["trials"], "total": 24, "started": 13}
+    fake.publish(trials={**trials, "at_most": True, "expected": 12})
+
+    assert "(13 of at most 24 trials started)" in run("status", cwd=fake.folder).out
+
+
+def test_a_best_that_was_reported_below_its_rung_says_where(run: Any, fake: Any) -> None:
+    fake.publish(best={**fake.overview["best"], "resource": 2, "level": 3})
+
+    assert "best   t00033  val_loss 0.2214 at 2 of 3 epochs" in run("status", cwd=fake.folder).out
+
+
+def test_slots_that_are_queued_ahead_wait_for_no_limit_of_the_user(run: Any, fake: Any) -> None:
+    group = {"reason": "JobArrayTaskLimit", "jobs": 2, "start": None}
+    fake.publish(queue=[group], parallel=2, array_limit=None)
+
+    assert (
+        'queue  2 wait for "JobArrayTaskLimit": queued ahead; at most 2 run at once\n'
+        in run("status", cwd=fake.folder).out
+    )

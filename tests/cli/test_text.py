@@ -74,3 +74,18 @@ def test_printable_holds_no_control_characters(words: str) -> None:
 
 def test_numbers_that_json_does_not_know_become_null() -> None:
     assert text.finite({"a": [math.nan, 1.0], "b": math.inf}) == {"a": [None, 1.0], "b": None}
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(1158000, "1158000"), (0.1 + 0.2, "0.3"), (1234567.5, "1234567.5"), (None, "-")],
+)
+def test_an_amount_of_a_resource_has_all_its_digits(amount: float | None, shown: str) -> None:
+    assert text.resource(amount) == shown
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"), [(1, "1 epoch"), (1.0, "1 epoch"), (0.5, "0.5 epochs"), (27, "27 epochs")]
+)
+def test_an_amount_of_a_resource_agrees_with_its_name(amount: float, shown: str) -> None:
+    assert text.of_resource(amount, "epoch") == shown

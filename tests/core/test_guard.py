@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from slurmtune.core.guard import (
+    LEAST_CORRELATION,
+    SURE_CORRELATION,
     Finding,
     FindingKind,
+    Leg,
     RungGuard,
     rank_correlation,
+    spread_ratio,
+    unrestricted,
     upper_bound,
 )
 
@@ -141,7 +146,137 @@ def test_a_bound_needs_four_pairs() -> None:
         upper_bound(0.5, 3)
 
 
+# ------------------------------------------------------- what was chosen by its own results
+
+TOP_THIRD = 0.529
+"""Standard deviation of the upper third of a standard normal distribution."""
+
+
+@pytest.mark.parametrize(("among_all", "among_chosen"), [(0.5, 0.292), (0.7, 0.460), (0.0, 0.0)])
+def test_correlation_among_the_best_third_of_normal_results(
+    among_all: float, among_chosen: float
+) -> None:
+    """Among the chosen: rho s / sqrt(1 - rho^2 (1 - s^2)); 0.5 gives 0.2645 / 0.9055."""
+    assert unrestricted(among_chosen, 1 / TOP_THIRD) == pytest.approx(among_all, abs=2e-3)
+
+
+@given(correlation=st.floats(-1, 1))
+def test_among_all_themselves_the_correlation_is_what_it_is(correlation: float) -> None:
+    assert unrestricted(correlation, 1.0) == pytest.approx(correlation, abs=1e-12)
+
+
+@given(
+    correlations=st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(sorted),
+    ratio=st.floats(0.2, 20),
+)
+def test_a_higher_correlation_stays_the_higher_one(
+    correlations: list[float], ratio: float
+) -> None:
+    """So that the corrected bound is a bound of the corrected correlation."""
+    low, high = (unrestricted(correlation, ratio) for correlation in correlations)
+
+    assert -1 - 1e-12 <= low <= high + 1e-12 <= 1 + 2e-12
+
+
+def test_the_best_third_is_spread_about_half_as_widely() -> None:
+    ratio = spread_ratio(range(30_000), range(10_000))
+
+    assert ratio == pytest.approx(1 / TOP_THIRD, abs=0.01)
+
+
+@given(
+    losses=st.lists(st.integers(0, 50), min_size=4, max_size=40),
+    count=st.integers(2, 40),
+)
+def test_the_spread_depends_on_the_order_only(losses: list[int], count: int) -> None:
+    chosen = losses[:count]
+    stretched = spread_ratio([math.exp(x) for x in losses], [math.exp(x) for x in chosen])
+
+    assert stretched == spread_ratio(losses, chosen)
+
+
+def test_all_are_spread_like_all() -> None:
+    assert spread_ratio([3.0, 1.0, 2.0, 2.0], [2.0, 1.0, 2.0, 3.0]) == pytest.approx(
+        1.0, abs=1e-15
+    )
+
+
+def test_where_all_are_equal_so_are_the_chosen() -> None:
+    assert spread_ratio([1.0] * 9, [1.0] * 3) == 1.0
+
+
+def test_chosen_that_are_equal_tell_nothing_of_the_others() -> None:
+    assert spread_ratio([1.0, 1.0, 2.0, 3.0], [1.0, 1.0]) is None
+
+
 # --------------------------------------------------------------- rungs that say nothing
+
+
+def best_third(correlation: float, trials: int, seed: int) -> list[Finding]:
+    """Return what is found when the best third of so many normal results goes on."""
+    source = random.Random(seed)
+    guard = RungGuard()
+    results = []
+    for trial in range(trials):
+        first = source.gauss(0, 1)
+        rest = math.sqrt(1 - correlation**2) * source.gauss(0, 1)
+        results.append((first, correlation * first + rest, trial))
+        guard.note(trial, 0, first, 1.0, control=False)
+    found: list[Finding] = []
+    for first, second, trial in sorted(sorted(results)[: trials // 3], key=lambda one: one[2]):
+        assert first < 1.0
+        guard.note(trial, 1, second, 9.0, control=False)
+        found += guard.findings()
+    return found
+
+
+def test_a_rung_that_pays_is_mostly_not_found_however_long_one_looks() -> None:
+    """Among the best third 0.45 looks like 0.26, and 1500 of them leave no doubt of that."""
+    assert sum(bool(best_third(0.45, 4500, seed)) for seed in range(12)) < 6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_chosen_trials_show_that_a_rung_says_nothing(seed: int) -> None:
+    (finding,) = best_third(0.0, 900, seed)
+
+    assert finding.among == 900
+    assert finding.correlation is not None
+    assert finding.bound is not None
+    assert finding.correlation < LEAST_CORRELATION
+    assert finding.correlation < finding.bound < SURE_CORRELATION
+
+
+def test_seldom_is_a_rung_found_that_foretells_and_mostly_one_that_does_not() -> None:
+    """What the guard promises: 300 trials that begin, 100 that go on, 60 studies each."""
+    found = {
+        correlation: sum(bool(best_third(correlation, 300, seed)) for seed in range(60))
+        for correlation in (0.0, 0.5, 0.7)
+    }
+
+    assert found[0.0] > 42
+    assert found[0.5] < 12
+    assert found[0.7] < 3
+
+
+def test_chosen_that_are_all_equal_do_not_tell_that_the_rung_says_nothing() -> None:
+    guard = RungGuard()
+    for trial in range(120):
+        guard.note(trial, 0, float(trial >= 40) * trial, 1.0, control=False)
+    for trial in range(40):
+        guard.note(trial, 1, float(trial), 3.0, control=False)
+
+    assert guard.findings() == ()
+
+
+def test_results_at_a_dropped_rung_count_no_more() -> None:
+    """Neither for it nor for the one below, which is held against the next that is left."""
+    guard = RungGuard()
+    guard.drop(1)
+    for trial in range(20):
+        for rung, loss in ((0, trial), (1, -trial), (2, trial)):
+            guard.note(trial, rung, loss, 3.0**rung, control=False)
+
+    assert guard.findings() == ()
 
 
 def test_a_rung_that_says_nothing_is_found() -> None:
@@ -151,7 +286,8 @@ def test_a_rung_that_says_nothing_is_found() -> None:
     assert (finding.rung, finding.next_rung, finding.control) == (0, 1, False)
     assert finding.correlation is not None
     assert finding.bound == upper_bound(finding.correlation, finding.trials)
-    assert finding.bound < 0.3
+    assert finding.correlation < LEAST_CORRELATION
+    assert finding.bound < SURE_CORRELATION
 
 
 def test_a_rung_that_foretells_is_not_found() -> None:
@@ -330,6 +466,70 @@ def test_a_few_slow_starts_do_not_matter() -> None:
     assert guard.findings() == ()
 
 
+def resumed(
+    *, start: float, units: tuple[int, ...], trials: int = 10, starts: int = 1, unit: float = 1.0
+) -> list[Finding]:
+    """Return what is found when each leg trains so many units, and a program starts for each."""
+    guard = RungGuard()
+    for trial in range(trials):
+        total = 0.0
+        for rung, count in enumerate(units):
+            begins = 1 if rung == 0 else starts
+            leg = Leg(
+                units=count, seconds=begins * start + count * unit, starts=begins, resumed=rung > 0
+            )
+            total += leg.seconds
+            guard.note(trial, rung, None, total, control=False, leg=leg)
+    return list(guard.findings())
+
+
+def test_a_start_that_the_pause_alone_made_necessary_does_not_count() -> None:
+    """61 s to rung 0 and 62 more to rung 1, which is 50 %; but straight there it would be 63 s."""
+    (finding,) = resumed(start=60.0, units=(1, 2))
+
+    assert finding.share == pytest.approx(61 / 63)
+    assert finding.starting == pytest.approx(60.0)
+
+
+def test_legs_of_one_length_do_not_tell_how_long_a_start_takes() -> None:
+    assert resumed(start=60.0, units=(1, 1)) == []
+
+
+def test_longer_legs_tell_of_the_start_of_shorter_ones() -> None:
+    """Rungs at 1, 2 and 4: the last leg is longer than the others. Then the next trial shows it."""
+    found = resumed(start=60.0, units=(1, 1, 2), trials=11)
+
+    assert [finding.rung for finding in found] == [1, 0]
+    assert [finding.share for finding in found] == pytest.approx([122 / 124, 61 / 62])
+
+
+def test_a_program_that_still_ran_started_once() -> None:
+    """61 s, and 2 more: no start to leave out."""
+    (finding,) = resumed(start=60.0, units=(1, 2), starts=0)
+
+    assert finding.share == pytest.approx(61 / 63)
+    assert finding.starting == 0.0
+
+
+def test_a_repeated_leg_does_not_tell_how_long_a_start_takes() -> None:
+    assert resumed(start=60.0, units=(1, 2), starts=2) == []
+
+
+@given(unit=st.floats(0.5, 100), start=st.floats(0, 10))
+def test_a_rung_with_short_starts_is_cheaper(unit: float, start: float) -> None:
+    """A third of the training is at most 80 % of the time until starting takes 7 units."""
+    found = resumed(start=start * unit * 0.69, units=(1, 2), unit=unit)
+
+    assert found == []
+
+
+@given(units=st.lists(st.integers(1, 9), min_size=2, max_size=4), start=st.floats(0, 100))
+def test_a_share_is_never_above_one(units: list[int], start: float) -> None:
+    for finding in resumed(start=start, units=tuple(units), trials=12):
+        assert finding.share is not None
+        assert finding.share <= 1.0
+
+
 @pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf])
 def test_impossible_times_do_not_count(seconds: float) -> None:
     assert timed(30, seconds, 1.0) == []
@@ -363,4 +563,20 @@ def test_words_on_times() -> None:
     assert str(finding) == (
         "rung 0 saves little: reaching it takes 90% of the time that reaching rung 1 takes "
         "(medians of 10 trials)"
+    )
+
+
+def test_words_on_chosen_trials() -> None:
+    (finding,) = best_third(-0.9, 60, 0)
+
+    assert (finding.trials, finding.among) == (20, 60)
+    assert ", estimated from the 20 of 60 trials that went on, with 95 % " in str(finding)
+
+
+def test_words_on_a_start_that_counts_once() -> None:
+    (finding,) = resumed(start=60.0, units=(1, 2))
+
+    assert str(finding) == (
+        "rung 0 saves little: reaching it takes 97% of the time that going straight to rung 1 "
+        "would take (medians of 10 trials; each start takes 60 s)"
     )

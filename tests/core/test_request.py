@@ -10,6 +10,7 @@ from slurmtune.core.request import (
     derive,
     exclude_nodes,
     larger_memory,
+    limit_array,
     parse_class,
 )
 
@@ -64,3 +65,14 @@ def test_nodes_are_left_out_besides_those_of_the_spec():
     request = ResourceRequest(name="c0", options=(("exclude", "n[1-2]"), ("qos", "x")))
     assert dict(exclude_nodes(request, ("n7",)).options)["exclude"] == "n[1-2],n7"
     assert exclude_nodes(BASE, ()) is BASE
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "limit"),
+    [(None, 2, None), (None, 4, 2), (3, 4, 3), (3, 2, 3)],
+)
+def test_of_a_larger_array_only_so_many_slots_run_at_once(
+    given: int | None, size: int, limit: int | None
+) -> None:
+    request = ResourceRequest(name="c0", array_limit=given)
+    assert limit_array(request, size, parallel=2).array_limit == limit

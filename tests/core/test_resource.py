@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil, floor
 
 import pytest
 from hypothesis import given
@@ -67,6 +68,58 @@ def test_max_rung_of_a_power_is_its_exponent(factor: int, power: int) -> None:
 @pytest.mark.parametrize("power", range(1, 13))
 def test_max_rung_just_below_a_power_is_one_less(factor: int, power: int) -> None:
     assert power - 1 == max_rung(1, factor**power - 1, factor)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 7, 10])
+@pytest.mark.parametrize("power", range(13))
+@pytest.mark.parametrize("minimum", [1, 2])
+def test_the_ladder_of_a_power_has_every_power_below(
+    factor: int, power: int, minimum: int
+) -> None:
+    expected = tuple(minimum * factor**k for k in range(power + 1))
+
+    assert expected == rung_levels(minimum, minimum * factor**power, factor)
+
+
+@pytest.mark.parametrize("minimum", ["0.1", "0.3", "0.001", "2.5"])
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 7, 10])
+@pytest.mark.parametrize("power", range(13))
+def test_the_ladder_of_a_decimal_has_the_floats_of_its_decimals(
+    minimum: str, factor: int, power: int
+) -> None:
+    """0.1 * 3 is 0.30000000000000004 for floats."""
+    exact = [Fraction(minimum) * factor**k for k in range(power + 1)]
+
+    assert rung_levels(float(minimum), float(exact[-1]), factor) == tuple(map(float, exact))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 7, 10])
+@pytest.mark.parametrize("top", range(13))
+def test_hyperband_sizes_are_those_of_the_formula_in_fractions(factor: int, top: int) -> None:
+    """``n = ceil((s_max + 1) * factor**s / (s + 1))``, then the floor of ``n / factor**i``."""
+    expected = []
+    for s in range(top, -1, -1):
+        first = ceil(Fraction((top + 1) * factor**s, s + 1))
+        expected.append(tuple(floor(Fraction(first, factor**i)) for i in range(s + 1)))
+
+    assert expected == [plan.sizes for plan in hyperband_brackets(1, factor**top, factor)]
+
+
+@pytest.mark.parametrize(
+    ("levels", "trials", "sizes", "unit_costs"),
+    [((1, 3, 9), 9, (9, 3, 1), 9), ((3, 9), 9, (9, 3), 27), ((9,), 9, (9,), 81)],
+)
+def test_the_published_layout_of_successive_halving(
+    levels: Sequence[Resource], trials: int, sizes: tuple[int, ...], unit_costs: int
+) -> None:
+    """Each stage costs the same: 9, 27 or 81 units from scratch."""
+    plan = halving_plan(levels, 3, trials)
+
+    assert plan.sizes == sizes
+    assert [size * level for size, level in zip(sizes, levels, strict=True)] == [
+        unit_costs for _ in levels
+    ]
+    assert plan.cost_from_scratch == unit_costs * len(levels)
 
 
 @pytest.mark.parametrize("minimum", ["0.1", "0.3", "0.001", "2.5", "1e-05"])

@@ -1080,3 +1080,15 @@ def test_an_attempt_whose_job_was_cancelled_is_repeated_and_its_trial_not_given_
     assert running.outcome is Outcome.PREEMPTED
     assert TrialState.STOPPED not in {trial.state for trial in rig.study.trials}
     assert None not in rig.study.trials[0].values.values()
+
+
+def test_the_overview_knows_what_the_driver_was_told_of_the_spec() -> None:
+    request = ResourceRequest(name="c0", gpus=1, array_limit=2)
+    rig = StudyRig(trials=3, slots=4, requests={"c0": request}, expected_trials=5)
+    around = rig.new_driver().surroundings(0.0)
+
+    assert (around.parallel, around.array_limit, around.expected_trials) == (4, 2, 5)
+
+
+def test_without_a_limit_of_the_user_none_is_told() -> None:
+    assert StudyRig(trials=3, slots=4).new_driver().surroundings(0.0).array_limit is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from typing import Any
 
 import pytest
@@ -53,6 +54,13 @@ def test_the_time_of_the_first_record_is_when_the_study_was_opened() -> None:
     opened = StudyOpened(time=1234.5, spec_sha256="x", limits=Limits(trials=1))
 
     assert replay(study, [record_of(opened, ())]) == 1234.5
+
+
+def test_the_collector_goes_on_after_a_replay_that_failed(rig: StudyRig, records: Records) -> None:
+    with pytest.raises(ReplayError):
+        replay(rig.empty_study(), [*records, *records[-1:] * 10_000])
+
+    assert gc.isenabled()
 
 
 def test_an_error_names_both_decisions(rig: StudyRig, records: Records) -> None:

@@ -419,8 +419,12 @@ def test_what_a_driver_publishes_tells_how_it_ended(make_study: MakeStudy) -> No
     assert overview["trials"] == {
         "total": 4,
         "at_most": False,
+        "expected": None,
         "started": 4,
         "finished": 4,
+        "ended": 4,
         "good": 4,
         "failed": 0,
+        "without_result": 0,
+        "stopped": 0,
     }

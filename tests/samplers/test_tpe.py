@@ -121,6 +121,32 @@ def test_too_few_observations_ask_the_sampler_behind() -> None:
     assert not is_random(space, valley(space, 4))
 
 
+@pytest.mark.parametrize(("dimension", "first"), [(2, 5), (4, 7), (8, 11)])
+def test_first_trial_that_comes_from_a_model(dimension: int, first: int) -> None:
+    """As the paper says; the released BOHB waits for 6, 10 and 18."""
+    space = space_of(**{f"x{n}": Uniform(0, 1) for n in range(dimension)})
+    random = np.random.default_rng(0)
+    configs = [space.draw(random) for _ in range(first)]
+    losses = [float(n) for n in range(first)]
+
+    assert is_random(space, observed(configs[:-1], losses[:-1]))
+    assert not is_random(space, observed(configs, losses))
+
+
+def test_every_failed_trial_is_bad_in_whatever_order_they_failed() -> None:
+    """Of 30 trials 15 are good with a share of a half, but only 5 succeeded: 25 are bad."""
+    space = space_of(a=Uniform(0, 1))
+    failed = [{"a": 0.4 + 0.01 * n} for n in range(12)] + [{"a": 0.9}] * 13
+    good = [{"a": 0.35 + 0.05 * n} for n in range(5)]
+    losses = [None] * 25 + [float(n) for n in range(5)]
+    one, other = (
+        proposals(space, observed([*order, *good], losses), count=20, good=0.5)
+        for order in (failed, failed[::-1])
+    )
+
+    assert one == other
+
+
 def test_failed_trials_count_but_cannot_be_good() -> None:
     space = space_of(a=Uniform(0, 1))
     configs = [{"a": n / 10} for n in range(6)]

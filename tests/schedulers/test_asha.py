@@ -169,6 +169,43 @@ def test_of_equals_exactly_a_third_goes_on() -> None:
     assert with_rung([1.0] * 9)[1] == [0, 1, 2]
 
 
+def test_among_equals_who_finished_first_goes_on() -> None:
+    scheduler = Asha((1, 3), 3)
+    for trial in range(9):
+        scheduler.started(trial, 0)
+    for trial in (7, 2, 5, 0, 8, 1, 3, 6, 4):
+        scheduler.finished(trial, 0, 1.0)
+
+    assert [scheduler.decide(may_start=False) for _ in range(4)] == [
+        *(Promote(trial=trial, rung=1) for trial in (7, 2, 5)),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "promoted_at"),
+    [
+        (range(9), {3: 0, 6: 1, 9: 2}),
+        (range(9, 0, -1), {3: 2, 4: 3, 5: 4, 6: 5, 7: 6, 8: 7, 9: 8}),
+    ],
+)
+def test_promotions_by_order_of_arrival(
+    losses: Sequence[float], promoted_at: dict[int, int]
+) -> None:
+    """One worker asks after each result. Worst first, each newcomer is the best so far.
+
+    With quantiles instead of ``n // 3`` it would be 2, 4, 7 and 2 to 9.
+    """
+    scheduler, found = Asha((1, 3), 3), {}
+    for trial, loss in enumerate(losses):
+        scheduler.started(trial, 0)
+        scheduler.finished(trial, 0, loss)
+        while isinstance(decision := scheduler.decide(may_start=False), Promote):
+            found[trial + 1] = decision.trial
+
+    assert found == promoted_at
+
+
 def test_promotions_of_a_rung_go_best_first() -> None:
     assert with_rung([9, 3, 8, 1, 7, 2, 6, 5, 4])[1] == [3, 5, 1]
 
@@ -176,8 +213,12 @@ def test_promotions_of_a_rung_go_best_first() -> None:
 def test_nan_counts_but_is_not_promoted() -> None:
     objective = Objective("loss")
     losses = [objective.loss(value) for value in (1.0, 2.0, float("nan"), 3.0)]
+    scheduler, promotions = with_rung(losses)
+    standing = scheduler.standing(0, 0)
 
-    assert with_rung(losses)[1] == [0]
+    assert promotions == [0]
+    assert standing is not None
+    assert standing.size == 4
 
 
 def test_a_raw_nan_cannot_disturb_the_order() -> None:
@@ -564,6 +605,36 @@ def test_a_hundred_thousand_results_take_seconds() -> None:
         scheduler.spare(100_000)
 
     assert time.process_time() - began < 60
+
+
+def test_no_more_can_finish_a_rung_than_can_be_promoted_to_it() -> None:
+    """Of twelve trials that are all decided four can go on, and a third of four is one."""
+    scheduler = Asha((1, 3, 9), 3)
+    for trial in range(12):
+        scheduler.started(trial, 0)
+    scheduler.spare(12)
+    for trial in range(12):
+        scheduler.finished(trial, 0, float(trial))
+    for _ in range(4):
+        assert isinstance(scheduler.decide(may_start=False), Promote)
+    for trial in (0, 1):
+        scheduler.finished(trial, 1, float(trial))
+    standing = scheduler.standing(1, 1)
+
+    assert standing is not None
+    assert standing.outlook == "would go on when 6 have finished the rung, but at most 4 can"
+
+
+def test_what_was_found_under_a_smaller_limit_is_not_told_under_a_larger() -> None:
+    scheduler = Asha((1, 3), 3)
+    for trial in range(3):
+        scheduler.started(trial, 0)
+    scheduler.spare(3)
+    for trial in range(3):
+        scheduler.finished(trial, 0, float(trial))
+
+    assert scheduler.spare(9) == []
+    assert scheduler.spare(9) == []
 
 
 def test_a_trial_that_too_few_can_follow_is_told_so() -> None:

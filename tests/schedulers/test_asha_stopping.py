@@ -203,3 +203,55 @@ def test_a_trial_that_ended_is_spare_at_all_its_rungs() -> None:
 def test_a_trial_is_started_once() -> None:
     with pytest.raises(ValueError, match="before"):
         started(1).started(0, 0)
+
+
+# ------------------------------------------------------------------- rungs that are left out
+
+
+def test_at_a_dropped_rung_everyone_with_a_result_runs_on() -> None:
+    scheduler = started(9)
+    assert scheduler.drop(0)
+
+    assert not any(scheduler.stops(trial, 0, float(trial)) for trial in range(8))
+    assert scheduler.stops(8, 0, None)
+
+
+def test_after_a_dropped_rung_the_next_one_compares() -> None:
+    scheduler = started(9)
+    scheduler.drop(0)
+    for trial in range(9):
+        scheduler.stops(trial, 0, 0.0)
+
+    assert [trial for trial in range(9) if not scheduler.stops(trial, 1, float(trial))] == [0]
+
+
+def test_who_was_stopped_before_the_rung_was_dropped_stays_stopped() -> None:
+    scheduler = started(2)
+    scheduler.stops(0, 0, 1.0)
+    assert scheduler.stops(1, 0, 2.0)
+    scheduler.drop(0)
+
+    assert scheduler.stops(1, 0, 2.0)
+
+
+def test_a_new_trial_is_meant_for_the_first_rung_that_counts() -> None:
+    scheduler = started(0)
+    scheduler.drop(0)
+
+    assert scheduler.decide(may_start=True) == StartTrial(rung=1)
+
+
+def test_standing_at_a_dropped_rung() -> None:
+    scheduler = started(2)
+    scheduler.drop(0)
+    scheduler.stops(0, 0, 1.0)
+    scheduler.stops(1, 0, 2.0)
+
+    assert scheduler.standing(1, 0) == Standing(
+        rule="the rung was left out: everyone with a result runs on", size=2, place=1, places=2
+    )
+
+
+@pytest.mark.parametrize("rung", [-1, 2, 3])
+def test_the_last_rung_and_one_that_is_not_there_cannot_be_dropped(rung: int) -> None:
+    assert not started(0).drop(rung)

@@ -386,7 +386,7 @@ def test_offspring_are_spare_at_once() -> None:
 # -------------------------------------------------------------------- standing
 
 
-def test_a_standing_tells_the_place_among_all_results() -> None:
+def test_a_standing_tells_the_place_among_those_that_might_go_on() -> None:
     run = small().alone(4)
     first, last = run.scheduler.standing(0, 0), run.scheduler.standing(3, 0)
 
@@ -405,7 +405,30 @@ def test_a_standing_tells_whose_place_it_took_and_who_took_it() -> None:
     assert loser is not None
     assert winner.outlook == "holds a place in the population, which was that of t00000"
     assert loser.outlook == ""
-    assert run.scheduler.compared(0, 0)[0] == (9, -1.0)
+    assert run.scheduler.compared(9, 0) == [(9, -1.0), (0, 0.0)]
+    assert (winner.place, winner.places, winner.cutoff) == (0, 0, 0.0)
+    assert winner.rule == "it takes the place of t00000 in the rung's population if as good"
+
+
+def test_who_went_on_is_told_by_the_rule_of_that_moment() -> None:
+    """Also when nothing will be promoted from the rung any more."""
+    run = small().alone(14, {9: -1.0})
+    standing = run.scheduler.standing(0, 0)
+
+    assert standing is not None
+    assert standing.rule == "the best of the rung's population go on that have not done so"
+    assert (standing.place, standing.places, standing.cutoff) == (0, 2, 1.0)
+    assert run.scheduler.compared(0, 0) == [(trial, float(trial)) for trial in range(4)]
+
+
+def test_a_trial_that_lost_to_its_target_stands_behind_it() -> None:
+    run = small().alone(14, {9: 50.0})
+    standing = run.scheduler.standing(9, 0)
+
+    assert standing is not None
+    assert (standing.place, standing.size, standing.cutoff) == (1, 2, 0.0)
+    assert standing.outlook == "never: t00000 holds its place in the population"
+    assert run.scheduler.compared(9, 0) == [(0, 0.0), (9, 50.0)]
 
 
 # -------------------------------------------------------------------- mistakes

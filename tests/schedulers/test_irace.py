@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slurmtune.core.ports import Promote, Standing, StartTrial
+from slurmtune.core.ports import Leaders, Promote, Standing, StartTrial
 from slurmtune.schedulers.irace import (
     Irace,
     iteration_budget,
@@ -20,6 +20,8 @@ from slurmtune.schedulers.irace import (
     parent_shares,
     race_size,
 )
+from slurmtune.schedulers.race import Race, RaceRules
+from slurmtune.schedulers.racing import RaceTest
 from slurmtune.testing.scheduler_contract import SchedulerContract
 
 Loss = Callable[[int, int], float | None]
@@ -487,6 +489,134 @@ def test_outlook_before_the_end_of_few_instances() -> None:
 def test_trial_cannot_finish_what_was_not_asked_for() -> None:
     with pytest.raises(ValueError, match="not scheduled so far"):
         make().finished(0, 0, 1.0)
+
+
+def late_winner(first: int) -> Loss:
+    """Trial 0 wins the first race late, and the first newcomer of the second beats it at once."""
+
+    def loss(trial: int, rung: int) -> float:
+        if trial == first:
+            return -5.0
+        if trial >= 5:
+            return 9.0 + (trial + rung) % 3
+        return 0.0 if rung >= 5 and not trial else 1.0
+
+    return loss
+
+
+def run_late_winner() -> tuple[Run, int]:
+    """Return a run after its second race, and the number of the first race's trials."""
+    scheduler = make(budget=1000, instances=30, test="t-test")
+    first = scheduler.newcomers(0)
+    return Run(scheduler, late_winner(first)).until(2), first
+
+
+def test_the_best_was_evaluated_most() -> None:
+    """The race ends after five instances: no more are in it than go on, the elite among them.
+
+    Lopez-Ibanez et al. 2016: the elitist race is there to ensure that.
+    """
+    run, first = run_late_winner()
+
+    leaders = run.scheduler.leaders()
+
+    assert run.counts()[0] == 9
+    assert run.counts()[first] == 5
+    assert leaders == Leaders(
+        trials=(0, first),
+        rung=8,
+        rule="of the 2 that race 2 left, the one that was evaluated on most: 9 instances",
+    )
+
+
+def test_if_the_best_fails_later_the_next_one_is_best() -> None:
+    run, first = run_late_winner()
+    # Nobody is dropped before the tenth instance, on which all fail.
+    run.loss = lambda _, rung: -5.0 if rung < 5 else 10.0 if rung < 9 else None
+    while (0, 9) not in run.evaluated:
+        assert run.step()
+
+    assert run.scheduler.leaders() == Leaders(
+        trials=(first,), rung=4, rule="the only one that race 2 left"
+    )
+
+
+def test_those_with_equally_many_instances_are_ranked_on_all_of_them() -> None:
+    """Trial 2 would be the first on the two instances that all have; 0 has the lower sum."""
+    rules = RaceRules(
+        instances=5, first_test=9, test_every=1, test=RaceTest.FRIEDMAN, alpha=0.05, least=3
+    )
+    elites = {0: [2.0, 2.0, 2.0], 1: [1.0, 9.0, 1.0], 2: [0.0, 0.0]}
+    race = Race(rules, planned=1, budget=0, elites=elites)
+
+    assert race.ranked_at_end() == [1, 0, 2]
+
+
+def test_who_leads_the_first_race_is_best_until_it_ends() -> None:
+    scheduler = make()
+    run = Run(scheduler)
+    while not scheduler.leaders():
+        assert run.step()
+    leaders = scheduler.leaders()
+    assert leaders is not None
+
+    assert set(run.counts().values()) == {5}
+    assert leaders.rung == 4
+    assert leaders.trials == tuple(t for t, _ in scheduler.compared(0, 4) if t in leaders.trials)
+    assert "race 1" in leaders.rule
+
+
+def test_a_race_that_goes_on_says_nothing_of_who_is_best() -> None:
+    run = Run(make(budget=400)).until(1)
+    before = run.scheduler.leaders()
+    while run.starts[-1].bracket == 1 and len(run.starts) < 25:
+        assert run.scheduler.leaders() == before
+        run.step()
+
+    assert before is not None
+    assert "race 1 left" in before.rule
+
+
+def test_an_elite_that_fails_is_not_best_any_more() -> None:
+    scheduler = make(dimension=1, budget=300, instances=30)
+    loss = noisy_at_first
+    run = Run(scheduler, loss).until(1)
+    before = scheduler.leaders()
+    assert before is not None
+    known = run.counts()[before.trials[0]]
+    run.loss = lambda trial, rung: None if rung >= known else loss(trial, rung)
+    while run.step() and not any(rung >= known for _, rung in run.evaluated):
+        pass
+    gone = {trial for trial, rung in run.evaluated if rung >= known}
+    after = scheduler.leaders()
+
+    assert gone
+    assert after is None or gone.isdisjoint(after.trials)
+
+
+def test_nobody_is_best_when_all_failed() -> None:
+    assert Run(make(), lambda *_: None).to_end().scheduler.leaders() is None
+
+
+def test_the_only_one_left_is_the_best() -> None:
+    scheduler = make(dimension=3, budget=200, instances=5)
+    first_race(scheduler, lambda trial, _: 1.0 if trial == 3 else None)
+
+    assert scheduler.leaders() == Leaders(
+        trials=(3,), rung=4, rule="the only one that race 1 left"
+    )
+
+
+def test_what_a_trial_saved_is_not_spare_while_it_may_be_among_the_best() -> None:
+    run, first = run_late_winner()
+    leaders = run.scheduler.leaders()
+    assert leaders is not None
+
+    told = set(run.scheduler.spare(99))
+    newest = {trial: count - 1 for trial, count in run.counts().items()}
+
+    assert {(trial, newest[trial]) for trial in leaders.trials}.isdisjoint(told)
+    assert {(trial, newest[trial]) for trial in range(1, first)} <= told
 
 
 def test_every_result_is_spare_once() -> None:

@@ -128,7 +128,7 @@ def test_a_stopped_trial_is_no_measure_even_if_it_came_to_its_end() -> None:
     scheduler.started(4, 0)
 
     assert scheduler.reported(4, 1, 4.1)
-    assert standing(scheduler, 4).size == 3
+    assert standing(scheduler, 4).size == 4
 
 
 def test_completed_trials_that_had_reported_nothing_by_then_do_not_count() -> None:
@@ -197,13 +197,32 @@ def test_equal_losses_stop_nobody() -> None:
     assert not of_means(4, 4, 4).reported(3, 1, 4.0)
 
 
-def test_huge_losses_stop_nobody_by_overflow() -> None:
-    """The sum of these is infinite, and the middle of two infinities is no number."""
+@pytest.mark.parametrize(("best", "stops"), [(0.0, False), (5.0, True)])
+def test_the_median_of_huge_losses_is_exact(best: float, stops: bool) -> None:
+    """Their sum is infinite for floats, and the middle of two infinities would be no number."""
     huge = {1: 1.7e308, 2: 1.7e308}
     low = {1: -1.7e308, 2: -1.7e308}
-    scheduler = completed(huge, huge, low, low)
 
-    assert not scheduler.reported(4, 2, 5.0)
+    assert completed(huge, huge, low, low).reported(4, 2, best) is stops
+
+
+@pytest.mark.parametrize(("best", "stops"), [(1.7e308, False), (1.75e308, True)])
+def test_equal_huge_losses_have_a_finite_median(best: float, stops: bool) -> None:
+    huge = {1: 1.7e308, 2: 1.7e308}
+
+    assert completed(huge, huge, huge, huge).reported(4, 2, best) is stops
+
+
+@pytest.mark.parametrize("loss", [0.1, -0.1, 0.7, -1 / 3])
+@pytest.mark.parametrize("reports", [3, 6, 10, 49])
+def test_who_stays_at_the_same_loss_as_all_others_is_not_stopped(
+    loss: float, reports: int
+) -> None:
+    """As floats, three times -0.1 divided by 3 is less than -0.1: accuracy at chance level."""
+    flat = dict.fromkeys([n / reports for n in range(1, reports + 1)], loss)
+    scheduler = completed(flat, flat, flat, grace=0)
+
+    assert not any(scheduler.reported(3, resource, loss) for resource in flat)
 
 
 @settings(max_examples=60, deadline=None)
@@ -232,9 +251,9 @@ def test_as_the_definition_says(
     best = math.inf
     for resource, loss in reports:
         best = min(best, math.inf if loss is None else loss)
-        means = [statistics.fmean(m) for c in measures if (m := known(c, resource))]
+        means = [statistics.mean(m) for c in measures if (m := known(c, resource))]
         enough = resource >= 2 and len(means) >= 3
-        expected = enough and best > statistics.median(means) + 1e-12
+        expected = enough and best > statistics.median(means)
 
         assert scheduler.reported(len(curves), resource, loss) is expected
         if expected:
@@ -265,7 +284,7 @@ def test_order_of_completion_does_not_matter() -> None:
     measures = [mean for trial, mean in enumerate(means) if not early.stops(trial, 0, None)]
 
     assert standing(early, 4000).cutoff == statistics.median(measures)
-    assert standing(early, 4000).size == len(measures)
+    assert standing(early, 4000).size == len(measures) + 1
 
 
 def test_irregular_resources_are_compared_too() -> None:
@@ -280,8 +299,21 @@ def test_standing_of_a_stopped_trial_before_it_has_left() -> None:
     scheduler.reported(3, 1, 4.1)
     found = standing(scheduler, 3)
 
-    assert (found.size, found.place, found.places, found.cutoff) == (3, 2, 2, 4.0)
-    assert found.outlook == "it was told to stop at resource 1"
+    assert (found.size, found.place, found.cutoff) == (4, 2, 4.0)
+    assert found.rule == (
+        "its best by then is worse than the median of the running averages at resource 1"
+    )
+    assert (found.places, found.best, found.outlook) == (0, None, "")
+
+
+def test_a_stopped_trial_is_ranked_by_its_best_and_not_by_what_it_reported_last() -> None:
+    scheduler = completed(*[{1: 5.0, 2: 3.0}] * 3)
+    scheduler.reported(3, 1, 4.1)
+    scheduler.reported(3, 2, 9.0)
+    found = standing(scheduler, 3)
+
+    assert (found.size, found.place, found.cutoff, found.best) == (4, 3, 4.0, 4.1)
+    assert scheduler.compared(3, 0)[3] == (3, 4.1)
 
 
 def test_standing_of_a_trial_without_a_finite_loss_has_no_place() -> None:
@@ -289,6 +321,7 @@ def test_standing_of_a_trial_without_a_finite_loss_has_no_place() -> None:
     scheduler.reported(3, 1, None)
 
     assert standing(scheduler, 3).place is None
+    assert standing(scheduler, 3).rule.startswith("without a finite loss it is worse than the")
 
 
 def test_standing_of_a_trial_that_completed() -> None:
@@ -296,15 +329,20 @@ def test_standing_of_a_trial_that_completed() -> None:
     scheduler.reported(3, 1, 3.5)
     found = standing(finished(scheduler, 3), 3)
 
-    assert (found.size, found.place, found.cutoff) == (3, 1, 4.0)
+    assert (found.size, found.place, found.cutoff, found.best) == (4, 1, 4.0, 3.5)
     assert found.outlook == "it was trained to the end"
+    assert found.rule == (
+        "its best by then was not worse than the median of the running averages at resource 1"
+    )
 
 
 def test_standing_of_a_trial_that_was_never_compared() -> None:
     found = standing(of_means(3, 4, 5), 0)
 
     assert (found.size, found.cutoff) == (0, None)
-    assert found.outlook == "it was never compared"
+    assert found.rule == (
+        "it was never compared: that begins at resource 1, with 3 completed trials"
+    )
 
 
 def test_standing_of_a_trial_that_failed() -> None:
@@ -312,8 +350,9 @@ def test_standing_of_a_trial_that_failed() -> None:
     scheduler.reported(3, 1, 3.5)
     scheduler.finished(3, 0, None)
 
-    assert standing(scheduler, 3).place is None
-    assert "good enough" in standing(scheduler, 3).outlook
+    found = standing(scheduler, 3)
+    assert (found.place, found.size, found.cutoff) == (None, 0, 4.0)
+    assert "was not worse than" in found.rule
 
 
 def test_a_running_trial_has_no_standing() -> None:
@@ -415,9 +454,3 @@ def test_a_trial_is_started_once() -> None:
 def test_there_is_one_rung() -> None:
     with pytest.raises(ValueError, match="only rung 0"):
         of_means(3, 4, 5).finished(3, 1, 1.0)
-
-
-def test_the_rule_is_told_in_a_few_words() -> None:
-    rule = standing(of_means(3, 4, 5), 0).rule
-
-    assert rule == "not worse than the median of the running averages at the same resource"

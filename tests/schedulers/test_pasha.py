@@ -153,6 +153,43 @@ def test_soft_ranking_as_the_paper_defines_it(pairs: list[tuple[int, int]], epsi
     assert soft_ranking(pairs).agrees(epsilon) is expected
 
 
+@given(
+    asked=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), max_size=12)
+)
+def test_a_ranking_that_was_asked_before_answers_like_a_new_one(
+    asked: list[tuple[int, int, int]],
+) -> None:
+    pairs = [(below, here) for below, here, _ in asked]
+    ranking = SoftRanking()
+    for trial, (below, here, epsilon) in enumerate(asked):
+        ranking.add(ranking_key(here, trial, trial), below)
+
+        assert ranking.agrees(epsilon) is soft_ranking(pairs[: trial + 1]).agrees(epsilon)
+
+
+class SubtractedLoss(float):
+    """A loss that counts how often another one is taken from it."""
+
+    subtractions = 0
+
+    def __sub__(self, other: float) -> float:
+        SubtractedLoss.subtractions += 1
+        return super().__sub__(other)
+
+
+def test_a_ranking_that_stays_the_same_is_not_gone_through_at_each_result() -> None:
+    """Each trial stands at the place that it had, or at the next: two are looked at."""
+    trials = 1000
+    order = random.Random(0).sample(range(trials), trials)
+    ranking = SoftRanking()
+    SubtractedLoss.subtractions = 0
+    for trial, place in enumerate(order):
+        ranking.add(ranking_key(place ^ 1, trial, trial), SubtractedLoss(place))
+
+        assert ranking.agrees(trials)
+    assert SubtractedLoss.subtractions <= 2 * trials
+
+
 def test_an_empty_ranking_agrees() -> None:
     assert SoftRanking().agrees(0.0)
 
@@ -555,6 +592,28 @@ def test_standing_at_the_end() -> None:
     )
     assert (standing(scheduler, 0, 1).place, standing(scheduler, 0, 1).places) == (0, 1)
     assert standing(scheduler, 1, 1).outlook == ""
+
+
+def test_standing_of_the_one_that_is_trained_on_at_the_end() -> None:
+    """It has just come to a rung, and what follows is that it goes on."""
+    scheduler = reached([(1.0, 5.0), (2.0, 6.0)])
+    promoted = scheduler.decide(may_start=False)
+    assert isinstance(promoted, Promote)
+    assert scheduler.decide(may_start=False) is None
+    scheduler.finished(promoted.trial, promoted.rung, 4.0)
+    found = standing(scheduler, promoted.trial, promoted.rung)
+
+    assert found.rule == "when all else is done, the best of the highest rung goes on"
+    assert (found.place, found.places, found.outlook) == (0, 1, "waits for a free slot")
+    assert scheduler.decide(may_start=False) == Promote(
+        trial=promoted.trial, rung=promoted.rung + 1
+    )
+
+
+def test_the_best_of_the_highest_rung_is_told_that_it_may_go_on_at_the_end() -> None:
+    scheduler = reached([(1.0, 5.0), (2.0, 6.0)])
+
+    assert standing(scheduler, 0, 1).outlook.endswith("or if it is the best when all else is done")
 
 
 def test_standing_of_a_failed_trial_at_the_highest_rung() -> None:

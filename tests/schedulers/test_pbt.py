@@ -90,6 +90,33 @@ def population(
     return found
 
 
+class ComparedTrial(int):
+    """A number of a trial that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        ComparedTrial.comparisons += 1
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+
+def test_a_result_is_not_compared_with_every_donor() -> None:
+    """A few look-ups each, however large the population is, while heirs are waited for."""
+    donors = 200
+    found = population([float(trial) for trial in range(2 * donors)], quantile=0.5)
+    scheduler = found.scheduler
+    promoted = [scheduler.decide(may_start=True) for _ in range(donors)]
+    assert promoted == [Promote(trial=trial, rung=1) for trial in range(donors)]
+    ComparedTrial.comparisons = 0
+    for trial in range(donors):
+        scheduler.finished(ComparedTrial(trial), 1, 0.0)
+
+    assert ComparedTrial.comparisons < 20 * donors
+
+
 def test_a_generation_begins_with_the_whole_population() -> None:
     found = Population(Pbt(LEVELS, 3, seed=0))
 
@@ -269,6 +296,47 @@ def test_a_straggler_skips_a_generation_that_was_closed_meanwhile() -> None:
     found.finish({3: 99.0})
 
     assert found.run() == [Promote(trial=3, rung=2)]
+
+
+def test_a_generation_is_closed_as_soon_as_the_last_straggler_has_begun_it() -> None:
+    """Enough had finished it before; nobody waits for the straggler's result."""
+    found = population([1.0], size=2, min_ready=0.5)
+    assert found.scheduler.decide(may_start=True) == Promote(trial=0, rung=1)
+    found.scheduler.finished(1, 0, 2.0)
+    found.scheduler.finished(0, 1, 1.0)
+
+    assert found.scheduler.decide(may_start=True) == Promote(trial=1, rung=1)
+    assert found.scheduler.decide(may_start=True) == Promote(trial=0, rung=2)
+
+
+def test_who_can_go_on_does_before_another_place_is_given_up() -> None:
+    """Giving up the place of trial 1 closes a generation, in which trial 2 failed."""
+    found = population([1.0, None], size=3, min_ready=0.5)
+    assert found.scheduler.decide(may_start=True) == Promote(trial=0, rung=1)
+    found.scheduler.finished(2, 0, 3.0)
+    assert found.scheduler.decide(may_start=True) == Promote(trial=2, rung=1)
+    found.scheduler.finished(0, 1, 1.0)
+    found.scheduler.finished(2, 1, None)
+
+    assert found.scheduler.decide(may_start=False) == Promote(trial=0, rung=2)
+    assert found.scheduler.decide(may_start=True) == StartTrial(rung=2, parents=(0,), source=0)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
+def test_a_straggler_without_a_finite_loss_gives_way_like_one_that_failed(loss: float) -> None:
+    found = population([3.0, 1.0, 2.0], size=4, min_ready=0.75)
+    found.run()
+    found.finish({3: loss})
+
+    assert found.run() == [StartTrial(rung=1, parents=(1,), source=1)]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
+def test_a_member_without_a_finite_loss_gives_way_like_one_that_failed(loss: float) -> None:
+    with_loss, failed = (population([1.0, bad, 3.0, 2.0]) for bad in (loss, None))
+
+    assert with_loss.run() == failed.run()
+    assert with_loss.scheduler.spare(100) == failed.scheduler.spare(100)
 
 
 def test_a_straggler_that_fails_gives_way_to_an_heir_in_the_open_generation() -> None:

@@ -267,7 +267,7 @@ def test_t_test_names_itself_and_both_means() -> None:
     judgement = judge(WORKED, RaceTest.T_HOLM, 0.05)
 
     assert judgement.rule == "paired t-test with Holm's correction, p < 0.05"
-    assert judgement.notes[3].startswith("mean loss 0.514, best 0.29, p = ")
+    assert judgement.notes[3].startswith("mean loss 0.514, best loss 0.29, p = ")
 
 
 def test_t_test_is_a_matter_of_size_not_of_rank() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slurmtune.schedulers.rung import Rung, Tail
 
@@ -40,6 +44,13 @@ def test_a_trial_is_found_with_its_loss() -> None:
     assert [rung.loss_at(0), rung.loss_at(1)] == [5.0, None]
     assert 1 in rung
     assert 2 not in rung
+
+
+@given(losses=st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=12))
+def test_who_is_within_the_best_is_told_by_the_place(losses: list[int | None]) -> None:
+    rung = filled(*losses)
+    for trial, places in itertools.product(range(len(losses)), range(len(losses) + 2)):
+        assert rung.is_within(trial, places) is (rung.place(trial) < places)
 
 
 def test_results_are_listed_best_first() -> None:

@@ -35,6 +35,18 @@ def test_the_limit_of_the_array_is_named() -> None:
     assert plain_reason("JobArrayTaskLimit", array_limit=32) == "your own array_limit (32)"
 
 
+def test_slots_that_are_queued_ahead_are_no_limit_of_the_user() -> None:
+    words = plain_reason("JobArrayTaskLimit", parallel=2)
+
+    assert words == "queued ahead; at most 2 run at once"
+
+
+def test_an_array_limit_of_the_user_is_told_before_how_many_run_at_once() -> None:
+    words = plain_reason("JobArrayTaskLimit", parallel=8, array_limit=2)
+
+    assert words == "your own array_limit (2)"
+
+
 def test_the_qos_is_named() -> None:
     assert "QOS short" in plain_reason("QOSMaxJobsPerUserLimit", qos="short")
 

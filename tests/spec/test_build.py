@@ -159,7 +159,7 @@ def test_a_scheduler_of_a_newer_slurmtune_is_told() -> None:
         (["fidelity.resume=false"], [1, 3, 9, 27]),
         (["search.scheduler=hyperband"], [1, 3, 9, 27]),
         (["search.scheduler=hyperband", "fidelity.brackets=2"], [1, 3, 6, 18]),
-        (["search.variant=stopping"], [1, 3, 9, 27]),
+        (["search.variant=stopping"], [27, 27, 27, 27]),
         (["fidelity.guard=true"], [1, 3, 9, 27]),
         (["search.scheduler=irace", "fidelity.max=5"], [1, 1, 1, 1, 1]),
     ],

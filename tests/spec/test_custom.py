@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slurmtune.core.ports import Promote, StartTrial
+from slurmtune.core.ports import Leaders, Promote, StartTrial
 from slurmtune.core.verdict import Verdict, VerdictKind
 from slurmtune.errors import SpecError, StudyStateError
 from slurmtune.spec import build
@@ -247,19 +247,21 @@ def standing(folder: Path, fields: str) -> Any:
 @pytest.mark.parametrize("cutoff", ["math.inf", "math.nan", "-np.inf"])
 def test_a_cutoff_that_is_not_finite_is_none(tmp_path: Path, cutoff: str) -> None:
     """What is judged is recorded as JSON, which has no such numbers."""
-    found = standing(tmp_path, f"rule='', size=1, place=0, places=1, cutoff={cutoff}")
-    assert found.cutoff is None
+    given = f"rule='', size=1, place=0, places=1, cutoff={cutoff}, best={cutoff}"
+    found = standing(tmp_path, given)
+    assert (found.cutoff, found.best) == (None, None)
 
 
 def test_a_standing_can_be_recorded(tmp_path: Path) -> None:
     given = (
         "rule='x' * 100_000, size=np.int64(3), place=np.int64(0), places=np.int64(1), "
-        "cutoff=np.float32(0.5)"
+        "cutoff=np.float32(0.5), best=np.float32(0.25)"
     )
     found = standing(tmp_path, given)
     verdict = Verdict(kind=VerdictKind.PAUSED, rung=0, trial=0, standing=found)
 
     assert len(frame.encode(encode_verdict(verdict))) < 1000
+    assert (found.cutoff, found.best) == (0.5, 0.25)
 
 
 def test_a_standing_that_makes_no_sense_is_told(tmp_path: Path) -> None:
@@ -272,6 +274,32 @@ def test_what_is_called_spare_must_be_there(tmp_path: Path, answer: str) -> None
     more = f"\n    def spare(self, trials):\n        return {answer}\n"
     with pytest.raises(SpecError, match=r"Mine\.spare failed: it returned"):
         asked(tmp_path, "None", more).spare(9)
+
+
+def leaders(folder: Path, answer: str) -> Leaders | None:
+    more = (
+        "\n    def leaders(self):\n        from slurmtune.core.ports import Leaders\n"
+        f"        return {answer}\n"
+    )
+    scheduler = asked(folder, "None", more)
+    scheduler.started(0, 0)
+    found: Leaders | None = scheduler.leaders()
+    return found
+
+
+def test_leaders_come_through_as_plain_values(tmp_path: Path) -> None:
+    answer = "Leaders(trials=[np.int64(0)], rung=np.int64(1), rule='x' * 100_000)"
+    found = leaders(tmp_path, answer)
+    assert found == Leaders(trials=(0,), rung=1, rule="x" * 500)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["(0,)", "Leaders(trials=(9,), rung=0, rule='')", "Leaders(trials='a', rung=0, rule='')"],
+)
+def test_leaders_must_be_trials_that_are_there(tmp_path: Path, answer: str) -> None:
+    with pytest.raises(SpecError, match=r"Mine\.leaders failed: it returned"):
+        leaders(tmp_path, answer)
 
 
 # ------------------------------------------------------------------ kept with the study

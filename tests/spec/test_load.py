@@ -489,3 +489,13 @@ def test_loaded_spec_is_frozen() -> None:
     assert isinstance(loaded, LoadedSpec)
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(loaded, "path", "x")  # noqa: B010
+
+
+def test_a_word_that_is_nothing_is_not_called_a_message() -> None:
+    with pytest.raises(UsageError, match="'foo' is no trial, no code of a message, no scheduler"):
+        explain("foo")
+
+
+def test_a_misspelt_method_is_guessed() -> None:
+    with pytest.raises(UsageError, match="did you mean 'irace'"):
+        explain("iracs")

@@ -9,19 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurmtune.core.resource import dehb_brackets
-from slurmtune.schedulers.irace import iterations, least_budget
+from slurmtune.schedulers.irace import iterations, least_budget, race_size
 from slurmtune.spec.build import count_trials
 from slurmtune.spec.load import loads_spec
 from slurmtune.spec.model import Spec
 from slurmtune.spec.plan import (
     BracketRow,
+    PlanRow,
     build_brackets,
     build_plan,
     build_race,
+    expected_race_trials,
     least_race_budget,
+    race_configs,
     race_iterations,
 )
-from slurmtune.spec.rungs import brackets_of
+from slurmtune.spec.rungs import bracket_name, brackets_of
 
 ASHA = (Path(__file__).parent.parent / "data" / "spec" / "asha.toml").read_text()
 TEXT = ASHA.replace("trials = 81\n", "")
@@ -156,3 +159,189 @@ def test_races_are_planned_as_the_scheduler_does(dimension: int) -> None:
 def test_irace_is_one_row_of_evaluations() -> None:
     [row] = build_plan(spec_of("irace", 27, 3, "search.irace.budget=500"), 100)
     assert (row.trials, row.units_all) == (500, 500)
+
+
+# ------------------------------------------------------------------ time limits and GPU-hours
+
+HOURS = "slurm.gpus_per_node=1"
+
+
+def rows_of(spec: Spec) -> tuple[PlanRow, ...]:
+    return build_plan(spec, count_trials(spec))
+
+
+@given(
+    scheduler=st.sampled_from(
+        ["none", "asha", "sha", "hyperband", "async_hyperband", "dehb", "median", "pbt", "irace"]
+    ),
+    variant=st.sampled_from(["promotion", "stopping"]),
+    unit_time=st.floats(0.001, 1e5),
+    resume=st.booleans(),
+    seconds=st.integers(1, 5000),
+)
+def test_what_is_likely_is_never_above_what_is_used_at_most(
+    scheduler: str, variant: str, unit_time: float, resume: bool, seconds: int
+) -> None:
+    given = [HOURS, f"fidelity.unit_time={unit_time!r}", f'slurm.time="0:00:{seconds}"']
+    given += ["search.trials=30"]
+    if scheduler == "asha":
+        given.append(f"search.variant={variant}")
+    if scheduler not in {"pbt", "irace"}:
+        given.append(f"fidelity.resume={str(resume).lower()}")
+    for row in rows_of(spec_of(scheduler, 27, 3, *given)):
+        assert row.likely_gpu_hours is not None
+        assert row.likely_gpu_hours <= row.most_gpu_hours
+
+
+def test_a_training_that_does_not_fit_takes_several_slots() -> None:
+    """18 epochs of an hour in slots of ten minutes: 108 of them."""
+    given = [HOURS, "fidelity.unit_time=3600", 'slurm.time="0:10:00"', "search.trials=30"]
+    row = rows_of(spec_of("asha", 27, 3, *given))[-1]
+    assert (row.trials, row.slots, row.longest_seconds) == (1, 108, 18 * 3600)
+
+
+def test_a_training_that_fits_takes_one_slot_for_each_trial() -> None:
+    rows = rows_of(spec_of("asha", 27, 3, "fidelity.unit_time=1", "search.trials=30"))
+    assert [(row.trials, row.slots) for row in rows] == [(30, 30), (10, 10), (3, 3), (1, 1)]
+
+
+def test_without_unit_time_nobody_knows_how_long_a_training_takes() -> None:
+    assert {row.longest_seconds for row in rows_of(spec_of("asha", 27))} == {None}
+
+
+# ------------------------------------------------------------------ the stopping variant of asha
+
+STOPPING = ("search.variant=stopping", "search.trials=81")
+
+
+@pytest.mark.parametrize("resume", ["true", "false"])
+def test_trials_that_run_on_pay_for_nothing_twice(resume: str) -> None:
+    """81, 27, 9 and 3 trials pass 1, 3, 9 and 27 epochs: (81-27) + 3*18 + 9*6 + 27*3."""
+    [row] = rows_of(spec_of("asha", 27, 3, *STOPPING, f"fidelity.resume={resume}"))
+    assert (row.trials, row.units_all, row.units_each) == (81, 243, None)
+
+
+def test_a_trial_that_runs_on_asks_once_for_what_the_last_rung_asks_for() -> None:
+    given = ['slurm.time_per_unit="2:00"', 'slurm.time_extra="5:00"', HOURS, *STOPPING]
+    text = TEXT.replace('time = "1:00:00"\n', "")
+    [row] = rows_of(loads_spec(text, ["fidelity.max=9", *given]).spec)
+    assert (row.rung, row.resource, row.time_limit_seconds) == (2, 9, 23 * 60)
+    assert row.most_gpu_hours == pytest.approx(81 * 23 / 60)
+
+
+def test_what_differs_from_a_rung_on_holds_for_the_whole_trial_that_runs_on() -> None:
+    given = ['slurm.rung.1.time="2:00:00"', "slurm.rung.1.gpus_per_node=2"]
+    [row] = rows_of(spec_of("asha", 9, 3, *STOPPING, *given))
+    assert (row.time_limit_seconds, row.gpus) == (7200, 2)
+
+
+def test_one_trial_of_the_stopping_variant_always_runs_to_the_end() -> None:
+    [row] = build_brackets(spec_of("asha", 27, 3, *STOPPING), 4)
+    assert row.plan.sizes == (4, 1, 1, 1)
+
+
+def test_the_control_group_of_the_stopping_variant_is_in_its_row() -> None:
+    [row] = rows_of(spec_of("asha", 9, 3, "search.variant=stopping", "fidelity.hedge=0.1"))
+    [stopped, control] = build_brackets(
+        spec_of("asha", 9, 3, "search.variant=stopping", "fidelity.hedge=0.1"), 100
+    )
+    assert row.trials == 100
+    assert row.units_all == stopped.cost_resumed + control.cost_resumed
+
+
+# ------------------------------------------------------------------ brackets that are not filled
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "trials", "missing"),
+    [
+        ("hyperband", 5, 4),  # 5, 1, 1 of 9, 3, 1
+        ("bohb", 1, 8),
+        ("dehb", 5, 4),
+        ("hyperband", 11, 3),  # the second has 2, 1 of 5, 1
+        ("hyperband", 9, None),
+        ("hyperband", 12, None),  # 3, 1 of 5, 1
+        ("hyperband", 15, None),  # the third compares nobody anyway
+        ("async_hyperband", 5, None),
+        ("sha", 9, None),
+        ("asha", 2, None),
+    ],
+)
+def test_a_bracket_with_too_few_to_compare_is_known(
+    scheduler: str, trials: int, missing: int | None
+) -> None:
+    rows = build_brackets(spec_of(scheduler, 9, 3, f"search.trials={trials}"), trials)
+    short = [row for row in rows if row.compares_too_few(3)]
+    assert [(row.room or 0) - row.plan.trials for row in short] == (
+        [] if missing is None else [missing]
+    )
+
+
+# ------------------------------------------------------------------ the names of brackets
+
+
+@pytest.mark.parametrize("scheduler", ["hyperband", "dehb"])
+def test_repeated_brackets_have_the_numbers_that_the_scheduler_gives(scheduler: str) -> None:
+    rows = build_brackets(spec_of(scheduler, 9), 100)
+    found = sorted(number for row in rows for number in row.numbers)
+    assert found == list(range(len(found)))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "name"),
+    [
+        ("asha", ""),
+        ("none", ""),
+        ("pbt", ""),
+        ("hyperband", "bracket 1"),
+        ("async_hyperband", "bracket 1"),
+        ("bohb", "bracket 1"),
+        ("dehb", "bracket 1"),
+        ("irace", "iteration 2"),
+        ("own", "bracket 1"),
+    ],
+)
+def test_a_bracket_is_called_what_its_scheduler_calls_it(scheduler: str, name: str) -> None:
+    assert bracket_name(scheduler, 1) == name
+
+
+def test_the_first_bracket_of_an_own_scheduler_may_be_the_only_one() -> None:
+    assert bracket_name("own", 0) == ""
+
+
+# ------------------------------------------------------------------ how many trials irace starts
+
+
+@given(
+    budget=st.integers(1, 5000),
+    iteration=st.integers(1, 9),
+    first=st.integers(1, 9),
+    every=st.integers(1, 4),
+    known=st.lists(st.integers(1, 20), max_size=6),
+)
+def test_the_size_of_a_race_is_that_of_the_scheduler(
+    budget: int, iteration: int, first: int, every: int, known: list[int]
+) -> None:
+    ours = race_configs(budget, iteration, first, every, known)
+    theirs = race_size(
+        budget, iteration, first_test=first, test_every=every, elite_instances=known
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("budget", "fewest", "most"),
+    [(1000, 118, 163), (80, 8, 11)],
+)
+def test_irace_starts_more_trials_the_earlier_its_races_end(
+    budget: int, fewest: int, most: int
+) -> None:
+    """Measured with made-up losses, from clear to pure noise: 128 to 164, and 10 to 12."""
+    given = [f"search.irace.budget={budget}"]
+    assert expected_race_trials(spec_of("irace", 10, 3, *given), 2) == (fewest, most)
+
+
+def test_evaluations_of_irace_are_bounded_by_trials_and_instances() -> None:
+    spec = spec_of("irace", 6, 3, "search.irace.budget=500", "search.trials=20")
+    [row] = rows_of(spec)
+    assert (row.trials, row.units_all) == (120, 120)

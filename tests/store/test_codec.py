@@ -38,6 +38,7 @@ limits = st.builds(
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "time": times,
     "spec_sha256": names,
+    "drawn_by": st.text(max_size=9),
     "limits": limits,
     "attempts": counts,
     "trial": counts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from typing import Any
 
@@ -89,7 +90,11 @@ def test_a_line_in_another_form_is_corrupt(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"[1]", b"NaN", b'{"a":NaN}', b'{"a":Infinity}', b"{", b'{"a":"\xc3\xa9"}']
+    "body",
+    [
+        *(b"[1]", b"NaN", b'{"a":NaN}', b'{"a":Infinity}', b"{", b'{"a":"\xc3\xa9"}'),
+        *(b"{}{}", b"{} ", b" {}", b"\xef\xbb\xbf{}"),
+    ],
 )
 def test_a_body_that_no_writer_makes_is_corrupt(body: bytes) -> None:
     assert frame.parse(frame._header(body) + body + b"\n").stop == frame.CORRUPT
@@ -103,6 +108,55 @@ def test_a_deeply_nested_body_is_corrupt() -> None:
 
 def test_a_line_without_end_is_corrupt() -> None:
     assert frame.parse(b"x" * 70_000).stop == frame.CORRUPT
+
+
+def test_the_collector_is_paused_for_a_while_only() -> None:
+    with frame.collector_paused():
+        assert not gc.isenabled()
+
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off() -> None:
+    gc.disable()
+    try:
+        with frame.collector_paused():
+            pass
+
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_the_collector_goes_on_after_an_error() -> None:
+    with pytest.raises(ValueError, match="on purpose"), frame.collector_paused():
+        raise ValueError("on purpose")
+
+    assert gc.isenabled()
+
+
+def test_objects_that_others_froze_stay_frozen() -> None:
+    gc.freeze()
+    try:
+        with frame.collector_paused():
+            pass
+
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_a_large_log_is_read_without_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+
+    def decode(line: bytes) -> dict[str, Any]:
+        seen.add(gc.isenabled())
+        return {}
+
+    monkeypatch.setattr(frame, "_decode", decode)
+    frame.parse(frame.encode({}) * 80_000)
+
+    assert seen == {False}
 
 
 def test_the_longest_record_comes_back() -> None:

@@ -65,6 +65,26 @@ def epochs(layout: StudyLayout) -> list[str]:
 # ------------------------------------------------------------------ writing and reading
 
 
+def test_a_driver_that_takes_over_decodes_each_record_once(
+    layout: StudyLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        opened, _ = open_journal(layout)
+        opened.append([note(number) for number in range(50)])
+    decoded: list[bytes] = []
+    decode = frame._decode
+
+    def counting(line: bytes) -> dict[str, Any]:
+        decoded.append(line)
+        return decode(line)
+
+    monkeypatch.setattr(frame, "_decode", counting)
+    _, records = open_journal(layout)
+
+    assert len(records) == 100
+    assert len([line for line in decoded if b'"open"' not in line]) == 100
+
+
 def test_a_new_journal_is_empty_and_has_the_first_epoch(layout: StudyLayout) -> None:
     opened, records = open_journal(layout)
 

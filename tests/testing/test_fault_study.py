@@ -13,6 +13,7 @@ from slurmtune.testing.faults.actors import Actor, Killed
 from slurmtune.testing.faults.journal import EpochJournal
 from slurmtune.testing.faults.plan import draw_plan
 from slurmtune.testing.faults.planted import PLANTED
+from slurmtune.testing.schedulers import SCHEDULERS
 from slurmtune.testing.simulate_faults import main
 from slurmtune.testing.study_rig import StudyRig
 
@@ -73,6 +74,14 @@ def test_a_seed_always_tells_the_same_story():
 
 def test_a_seed_draws_the_same_plan():
     assert repr(draw_plan(5)) == repr(draw_plan(5))
+
+
+def test_every_scheduler_meets_the_faults():
+    kinds = {draw_plan(seed).kind.replace("_stopping", "-stopping") for seed in range(200)}
+    names = {name.partition("-s")[0] if "pbt" in name else name for name in SCHEDULERS}
+
+    # A control group is another scheduler's business but for a few trials.
+    assert names - kinds == {"none", "hedged", "hedged-hyperband"}
 
 
 def test_a_broken_study_is_told_line_by_line(capsys):

@@ -14,7 +14,7 @@ import pytest
 
 from slurmtune.store import event_log, frame, fs
 from slurmtune.worker.attempt import SlotIdentity
-from slurmtune.worker.held import Held, Process
+from slurmtune.worker.held import Held, Process, release
 from slurmtune.worker.signals import SignalInbox
 from slurmtune.worker.slot import Slot
 from slurmtune.worker.task import Task
@@ -220,6 +220,24 @@ def test_a_program_of_another_language_goes_on(study: Any) -> None:
     assert not [n for n in os.listdir(study.layout.checkpoints(0)) if n.endswith(".tmp")]
 
 
+def test_a_program_that_asks_is_heard_at_once(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rings: nobody waits for the next look at its file."""
+    monkeypatch.setattr("slurmtune.worker.attempt._FIRST_LOOK_SECONDS", 600.0)
+    study.program(LOOP, linger_seconds=20)
+    study.offer(end=2)
+
+    with SignalInbox() as inbox:
+        identity = SlotIdentity(TOKEN, 0, 0, "1", "here", os.getpid())
+        slot = Slot(study.layout, study.manifest, identity, started=0.0, inbox=inbox)
+        offered = slot._claim_next(time.monotonic()).task
+        assert offered is not None
+        waits = slot._run(offered, None).held
+        assert waits is not None
+        end = release(waits, inbox, grace_seconds=10, deadline=None)
+
+    assert end.exit_code == 0
+
+
 # ------------------------------------------------------------------ letting go
 
 
@@ -306,6 +324,78 @@ def test_a_signal_after_going_on_preempts_the_attempt(study: Any) -> None:
 
     assert slot.returncode == 85
     assert study.end(second)["outcome"] == "PREEMPTED"
+
+
+LATE = """
+if epoch < 9:
+    time.sleep(0.1)
+    trial.report(test_acc=0.9, val_loss=-99)
+"""
+
+
+def late(study: Any, attempt: str) -> list[tuple[Any, dict[str, Any]]]:
+    return [
+        (event["resource"], event["metrics"])
+        for event in study.events(attempt)
+        if event.get("late") is True
+    ]
+
+
+def test_what_is_reported_after_the_loop_is_kept_behind_the_end(study: Any) -> None:
+    slot, first = held(study, LOOP.replace("os,", "os, time,") + LATE)
+    leave(study, slot)
+
+    events = study.events(first)
+    assert [event["k"] for event in events][-2:] == ["end", "report"]
+    assert [event["n"] for event in events] == list(range(len(events)))
+    assert late(study, first) == [(2, {"test_acc": 0.9, "val_loss": -99.0})]
+
+
+def test_it_is_kept_with_the_attempt_that_ended_last(study: Any) -> None:
+    slot, first = held(study, LOOP.replace("os,", "os, time,") + LATE)
+    second = next_offer(study, 1, 2)
+    study.wait_for(second, "end")
+    leave(study, slot)
+
+    assert late(study, first) == []
+    assert late(study, second) == [(4, {"test_acc": 0.9, "val_loss": -99.0})]
+
+
+def test_a_signal_while_it_tests_loses_nothing_that_it_reported(study: Any) -> None:
+    text = LOOP + "trial.report(test_acc=0.9)\nopen('tested', 'w').close()\n"
+    slot, first = held(study, text + "import time; time.sleep(60)\n", kill_wait_seconds=1)
+    settle(study, first)
+    slot.send_signal(signal.SIGTERM)
+    slot.communicate(timeout=10)
+
+    assert (study.workdir / "tested").exists()
+    assert late(study, first) == [(2, {"test_acc": 0.9})]
+
+
+def test_a_program_may_test_for_as_long_as_it_trained(study: Any) -> None:
+    text = LOOP.replace("    print", "    time.sleep(0.75)\n    print").replace("os,", "os, time,")
+    text += "time.sleep(1.2)\ntrial.report(test_acc=0.9)\n"
+    slot, first = held(study, text, kill_wait_seconds=0.2)
+    leave(study, slot)
+
+    assert late(study, first) == [(2, {"test_acc": 0.9})]
+
+
+def test_what_it_reports_when_it_gave_up_waiting_is_kept_with_its_attempt(study: Any) -> None:
+    """It left as the next attempt was handed to it: what it says is not of that attempt."""
+    text = LOOP.replace(
+        "trial = slurmtune",
+        "import slurmtune.worker.session as s\ns._read_answer = lambda path: "
+        "{} if __import__('os.path').path.exists(path) else None\ntrial = slurmtune",
+    )
+    slot, first = held(study, text + "trial.report(test_acc=0.9)\n")
+    second = next_offer(study, 1, 2)
+    study.wait_for(second, "end")
+    leave(study, slot)
+
+    assert study.end(second)["outcome"] == "PREEMPTED"
+    assert late(study, first) == [(2, {"test_acc": 0.9})]
+    assert study.reports(second) == []
 
 
 def test_a_program_that_does_not_leave_is_killed(study: Any) -> None:
@@ -488,64 +578,6 @@ def test_who_holds_nothing_takes_its_own_offer_at_once(study: Any) -> None:
     assert time.monotonic() - started < 4
 
 
-# ------------------------------------------------------------------ where an attempt begins
-
-
-def test_without_a_checkpoint_an_attempt_begins_at_its_start(study: Any) -> None:
-    """A rung may be an evaluation of its own, such as a fold."""
-    study.program(LOOP)
-    attempt = study.offer(rung=1, start=3, end=5)
-
-    study.run_slot()
-
-    assert study.events(attempt)[0]["start"] == 3
-    assert [at for at, _ in study.reports(attempt)] == [4, 5]
-
-
-READ_STATE = """
-import slurmtune
-trial = slurmtune.trial()
-print((trial.checkpoint / "state").read_text() if trial.resumed else "nothing")
-for epoch in trial.steps():
-    trial.report(val_loss=1)
-"""
-
-
-def test_a_checkpoint_may_be_of_another_trial(study: Any) -> None:
-    study.program(READ_STATE)
-    name = study.checkpoint(5, 0, 3, state="of trial 5")
-    attempt = study.offer(trial=8, rung=1, start=3, end=5, checkpoint=name)
-
-    study.run_slot()
-
-    assert study.output(attempt) == "of trial 5\n"
-    assert [at for at, _ in study.reports(attempt)] == [4, 5]
-
-
-def test_a_damaged_checkpoint_of_another_trial_is_not_loaded(study: Any) -> None:
-    study.program(READ_STATE)
-    name = study.checkpoint(5, 0, 3, state="of trial 5")
-    (Path(study.layout.checkpoint(5, name)) / "state").write_text("of trial x")
-    attempt = study.offer(trial=8, rung=1, start=3, end=5, checkpoint=name)
-
-    study.run_slot()
-
-    start = study.events(attempt)[0]
-    assert (start["start"], start["checkpoint"]) == (0, None)
-    assert "missing or damaged; training starts from 0" in start["note"]
-
-
-def test_a_missing_checkpoint_of_another_trial_is_replaced_by_an_older_one(study: Any) -> None:
-    study.program(READ_STATE)
-    older = study.checkpoint(8, 1, 4, state="of this trial")
-    attempt = study.offer(trial=8, rung=1, number=2, start=3, end=5, checkpoint="3.t00005.r0.a1")
-
-    study.run_slot()
-
-    assert study.events(attempt)[0]["checkpoint"] == older
-    assert study.output(attempt).splitlines()[-1] == "of this trial"
-
-
 # ------------------------------------------------------------------ what a program that waits can do
 
 
@@ -651,18 +683,3 @@ def test_the_log_of_the_slot_tells_of_the_release(study: Any) -> None:
         ("release", second),
         ("slot_exit", ""),
     ]
-
-
-@pytest.mark.parametrize(("resume", "loaded"), [(True, True), (False, False)])
-def test_a_damaged_checkpoint_is_replaced_by_one_of_the_rung_below_where_rungs_go_on(
-    study: Any, resume: bool, loaded: bool
-) -> None:
-    study.program(READ_STATE, resume=resume)
-    older = study.checkpoint(8, 0, 2, state="of the rung below")
-    newest = study.checkpoint(8, 0, 3, state="damaged")
-    (Path(study.layout.checkpoint(8, newest)) / "state").write_text("torn")
-    attempt = study.offer(trial=8, rung=1, start=3, end=5, checkpoint=newest)
-
-    study.run_slot()
-
-    assert study.events(attempt)[0]["checkpoint"] == (older if loaded else None)

@@ -187,6 +187,13 @@ def test_reports_at_one_resource_are_joined() -> None:
     assert merged(items) == [Report(1, {"a": 1.0, "b": 2.0}), Saved(1, "n"), Report(1, {"a": 3.0})]
 
 
+def test_what_is_reported_again_is_not_joined() -> None:
+    """The first value at a rung counts, however the lines were read."""
+    again: list[Item] = [Report(1, {"a": 1.0}), Report(1, {"a": 3.0, "b": 2.0})]
+
+    assert merged(again) == again
+
+
 def test_missing_objective_names_what_there_is() -> None:
     with pytest.raises(MissingMetricError) as raised:
         check_metrics({"loss": 1, "acc": 2}, ["val_loss"])

@@ -15,6 +15,7 @@ from slurmtune.core import ids
 from slurmtune.errors import MissingMetricError, StudyStateError, TrialError
 from slurmtune.store import checkpoint
 from slurmtune.store.layout import StudyLayout
+from slurmtune.worker.bell import bell_pair, describe, inherited_bell
 from slurmtune.worker.session import Trial
 
 ATTEMPT = ids.attempt_id(7, 2, 1)
@@ -498,6 +499,35 @@ def test_the_loop_ends_when_there_is_no_more(waiting: Waiting) -> None:
     assert waiting.run() == [4, 5, 6]
     assert asked(waiting.inside)
     assert waiting.pauses == [0.05]
+
+
+def test_the_bell_is_rung_and_heard(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two rings nobody looks at the files."""
+    ours, descriptor = bell_pair()
+    waiting.trial._bell = inherited_bell(describe(descriptor))
+    looks: list[bool] = []
+
+    def answer(path: str) -> Any:
+        looks.append(ours.has_rung())
+        ours.ring()
+        return None if len(looks) < 3 else {"end": None}
+
+    monkeypatch.setattr("slurmtune.worker.session._read_answer", answer)
+
+    assert waiting.run() == [4, 5, 6]
+    assert looks == [True, False, False]
+    assert waiting.pauses == []
+    ours.close()
+    os.close(descriptor)
+
+
+def test_when_the_bell_is_gone_files_are_looked_at(waiting: Waiting) -> None:
+    ours, descriptor = bell_pair()
+    waiting.trial._bell = inherited_bell(describe(descriptor))
+    ours.close()
+
+    assert waiting.run() == [4, 5, 6]
+    assert waiting.pauses == [pytest.approx(0.075)]
 
 
 def test_the_waiting_ends_after_a_signal(waiting: Waiting) -> None:

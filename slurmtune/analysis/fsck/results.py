@@ -113,6 +113,8 @@ def _records(
     subject: Subject, attempt: AttemptRecord, path: str, records: list[frame.Record]
 ) -> Iterator[Finding]:
     """Compare the records with what the journal applied."""
+    # What a program told when its attempt was over is no part of the attempt.
+    records = [record for record in records if record.get("late") is not True]
     kinds = [record.get("k") for record in records]
     if event_log.END in kinds[:-1]:
         count = len(kinds) - 1 - kinds.index(event_log.END)

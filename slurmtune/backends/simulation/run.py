@@ -132,10 +132,9 @@ class AttemptRun:
         self._interrupted = True
 
     def _loaded_resource(self) -> Resource:
-        if self._continued:
+        if self._continued or self._offer.checkpoint is None:
+            # Without a checkpoint above 0 only where each rung is an evaluation of its own.
             return self._offer.start
-        if self._offer.checkpoint is None:
-            return 0
         loaded = self._folder.checkpoint(self._offer.checkpoint)
         return 0 if loaded is None else loaded
 

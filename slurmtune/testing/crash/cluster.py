@@ -322,8 +322,9 @@ class SteppedProgram:
         folder: str,
         output: int,
         capture: bool,
+        inherited: Sequence[int] = (),
     ) -> None:
-        del argv, folder, output, capture
+        del argv, folder, output, capture, inherited
         self._training = train(environment, self.cluster.starts)
         self._end: ProgramEnd | None = None
         self._is_asked = False

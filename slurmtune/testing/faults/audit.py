@@ -12,19 +12,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from slurmtune.backends.base import SlotState
 from slurmtune.backends.simulation.slot import Slot
 from slurmtune.backends.simulator import SimulatedCluster
+from slurmtune.core import overview
 from slurmtune.core.actions import DropCheckpoints, Offer
 from slurmtune.core.events import Event, Limits, Resource
 from slurmtune.core.fleet import slot_key
-from slurmtune.core.ids import parse_attempt_id
+from slurmtune.core.ids import parse_attempt_id, trial_id
 from slurmtune.core.study import Study
 from slurmtune.core.trial import Outcome, TrialState
 from slurmtune.driver.recovery import replay
 from slurmtune.errors import ReplayError
+from slurmtune.schedulers.racing import RaceTest
 from slurmtune.store.codec import decode_event, describe_action, encode_event
 from slurmtune.testing.faults.journal import Record
 from slurmtune.testing.faults.plan import Plan
@@ -72,6 +75,8 @@ class _Books:
     attempts: dict[str, _Attempt] = field(default_factory=dict)
     results: list[dict[int, float | None]] = field(default_factory=list)
     """Losses by trial for each rung, in the order in which they came."""
+    reported: list[dict[int, float | None]] = field(default_factory=list)
+    """Losses as they were reported, where `results` has means over the rungs up to each."""
     offered: list[set[int]] = field(default_factory=list)
     """Trials that were offered at each rung."""
     silent: int = 0
@@ -109,7 +114,9 @@ class Auditor:
         rungs = len(plan.levels) if plan.kind != "single" else 1
         self._levels = plan.levels if plan.kind != "single" else plan.levels[-1:]
         self.books = _Books(
-            results=[{} for _ in range(rungs)], offered=[set() for _ in range(rungs)]
+            results=[{} for _ in range(rungs)],
+            reported=[{} for _ in range(rungs)],
+            offered=[set() for _ in range(rungs)],
         )
         self._states: list[TrialState] = []
 
@@ -243,13 +250,28 @@ class Auditor:
         succeeded = event.outcome is Outcome.SUCCEEDED
         if succeeded or (event.outcome is not Outcome.FAILED and attempt.has_reached):
             trial, loss = parse_attempt_id(event.attempt).trial, self._loss(attempt.value)
+            told = self.copy.trials[trial].values[attempt.rung]
+            if self.plan.kind == "irace":
+                loss = self._mean(trial, attempt.rung, loss, told)
+            elif not _same(told, attempt.value):
+                self.fail(f"{event.attempt} reported {attempt.value}, the study says {told}")
             if loss is None and self.plan.kind == "asha_stopping":
                 self._fail_at_next_rung(trial)
             else:
                 self._add_result(trial, attempt.rung, loss)
-            told = self.copy.trials[trial].values[attempt.rung]
-            if not _same(told, attempt.value):
-                self.fail(f"{event.attempt} reported {attempt.value}, the study says {told}")
+
+    def _mean(self, trial: int, rung: int, loss: float | None, told: float | None) -> float | None:
+        """Check what the study says of all rungs so far, each an evaluation; return its loss."""
+        self.books.reported[rung][trial] = loss
+        losses = [reported.get(trial) for reported in self.books.reported[: rung + 1]]
+        known = [one for one in losses if one is not None]
+        mean = math.fsum(known) / len(losses) if len(known) == len(losses) else None
+        found = self._loss(told)
+        if (mean is None) != (found is None) or not math.isclose(
+            mean or 0.0, found or 0.0, rel_tol=1e-9, abs_tol=1e-9
+        ):
+            self.fail(f"trial {trial} reported {losses}, the study says {told} in the mean")
+        return found
 
     def _check_OfferWithdrawn(self, event: Any) -> None:  # noqa: N802
         attempt = self._attempt(event.attempt)
@@ -355,10 +377,12 @@ class Auditor:
             if not (trial.state.is_final or trial.state is TrialState.PAUSED):
                 self.fail(f"the study is done, but trial {trial.number} is {trial.state.value}")
         wanted = self._limits.trials
-        # A population of fixed size may run out of members to replace.
-        is_short = len(study.trials) != wanted and self.plan.kind != "pbt"
+        # A population of fixed size may run out of members to replace, races of budget.
+        is_short = len(study.trials) != wanted and self.plan.kind not in {"pbt", "irace"}
         if is_short and not study.exhausted:
             self.fail(f"the study is done with {len(study.trials)} of {wanted} trials")
+        if self.plan.kind == "irace":
+            self._check_winner()
         if self.plan.kind != "asha":
             return
         for rung in range(len(self._levels) - 1):
@@ -369,6 +393,25 @@ class Auditor:
                 waits = record.state is TrialState.PAUSED and record.finished_rung == rung
                 if results[number] is not None and waits:
                     self.fail(f"the study is done, but trial {number} could go on at {rung}")
+
+    def _check_winner(self) -> None:
+        """The best was evaluated most, is the best of those that were, and kept its state."""
+        leaders, best = self.copy.scheduler.leaders(), overview.best(self.copy)
+        if leaders is None:
+            return
+        if best is None or best["trial"] != trial_id(leaders.trials[0]):
+            self.fail(f"{leaders} lead, but the best is {best}")
+        results = [self.books.results[leaders.rung].get(trial) for trial in leaders.trials]
+        means = [loss for loss in results if loss is not None]
+        if results[0] is None or results[: len(means)] != means:
+            self.fail(f"{leaders} lead with {results}")
+        if self.plan.race_test is not RaceTest.FRIEDMAN and not all(
+            before <= after or math.isclose(before, after) for before, after in pairwise(means)
+        ):
+            self.fail(f"{leaders} lead in the order of {means}")
+        newest = self.copy.trials[leaders.trials[0]].checkpoint
+        if newest is None and any(one == leaders.trials[0] for one, _ in self.books.dropped):
+            self.fail(f"what trial {leaders.trials[0]} saved, which is the best, was removed")
 
     # ------------------------------------------------------------------ books
 
@@ -465,6 +508,9 @@ class Auditor:
         )
         if trial not in self.books.offered[rung]:
             self.books.offered[rung].add(trial)
+            evaluations = sum(map(len, self.books.offered))
+            if self.plan.kind == "irace" and evaluations > self.plan.budget:
+                self.fail(f"{evaluations} evaluations of {self.plan.budget} were decided")
             # In some brackets trials begin at a higher rung, as heirs do.
             has_begun = any(trial in offered for offered in self.books.offered[:rung])
             is_strict = self.plan.kind in {"asha", "sha"} and rung > 0

@@ -18,9 +18,11 @@ from slurmtune.schedulers.asha_stopping import AshaStopping
 from slurmtune.schedulers.async_hyperband import AsyncHyperband
 from slurmtune.schedulers.dehb import Dehb
 from slurmtune.schedulers.hyperband import Hyperband
+from slurmtune.schedulers.irace import Irace, least_budget
 from slurmtune.schedulers.median import MedianRule
 from slurmtune.schedulers.pasha import Pasha
 from slurmtune.schedulers.pbt import Pbt
+from slurmtune.schedulers.racing import RaceTest
 from slurmtune.schedulers.single import SingleRung
 from slurmtune.schedulers.successive_halving import SuccessiveHalving
 from slurmtune.testing.curves import uniform_of
@@ -30,6 +32,8 @@ METRIC = "val_loss"
 CLASSES = ("c0", "c1")
 """Resource classes; a study uses one or both."""
 _HOUR = 3600.0
+_FIRST_TEST = 2
+"""Instances of a race before its first test: studies are small."""
 _LADDERS = ((1, 3), (1, 2, 4), (1, 3, 9), (2, 4, 8), (1, 2, 4, 8), (3,))
 
 
@@ -107,6 +111,16 @@ class Plan:
             return _RARE[self.kind](self)
         return SingleRung(self.levels[-1])
 
+    @property
+    def budget(self) -> int:
+        """Return how many evaluations races may use, each of one config on one instance."""
+        return max(least_budget(1, first_test=_FIRST_TEST), 5 * self.trials)
+
+    @property
+    def race_test(self) -> RaceTest:
+        """Return the test of the races."""
+        return tuple(RaceTest)[self.seed % len(RaceTest)]
+
     def make_limits(self, *, raised: bool) -> Limits:
         """Return the limits of the spec, before or after the user raised the trials."""
         more = self.raised_trials if raised else 0
@@ -125,6 +139,14 @@ _RARE: Mapping[str, Callable[[Plan], Scheduler]] = {
     "median": lambda plan: MedianRule(plan.levels[-1], grace=1, min_trials=3),
     "pbt": lambda plan: Pbt(plan.levels, max(5, plan.trials // len(plan.levels)), seed=plan.seed),
     "dehb": lambda plan: Dehb(plan.levels, plan.factor, seed=plan.seed),
+    "irace": lambda plan: Irace(
+        plan.levels,
+        dimension=1,
+        budget=plan.budget,
+        seed=plan.seed,
+        first_test=_FIRST_TEST,
+        test=plan.race_test.value,
+    ),
 }
 """Schedulers of every fourth study."""
 
@@ -216,6 +238,8 @@ def draw_plan(seed: int) -> Plan:
             levels = levels[1:]
     if len(levels) > 1 and shape.random() < 0.25:
         kind = shape.choice(tuple(_RARE))
+    if kind == "irace":
+        levels = tuple(range(1, shape.randint(4, 8)))
     parallel = draw.randint(1, 8)
     program = RoughProgram(
         seed=seed,

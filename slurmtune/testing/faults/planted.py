@@ -11,7 +11,7 @@ from typing import Any
 
 from slurmtune.core.events import Resource
 from slurmtune.core.fleet import ArrayRecord
-from slurmtune.core.ports import Decision, Scheduler, Standing
+from slurmtune.core.ports import Decision, Leaders, Scheduler, Standing
 from slurmtune.core.record import AttemptRecord
 from slurmtune.core.study import Study
 from slurmtune.core.trial import Outcome
@@ -85,6 +85,10 @@ class WrappedScheduler:
     def compared(self, trial: int, rung: int) -> Sequence[tuple[int, float | None]]:
         """Return what a trial is compared with."""
         return self._inner.compared(trial, rung)
+
+    def leaders(self) -> Leaders | None:
+        """Return who is best."""
+        return self._inner.leaders()
 
     def spare(self, trials: int) -> Sequence[tuple[int, int]]:
         """Return what nobody will ask for again."""
