@@ -241,6 +241,9 @@ def _publish(layout: StudyLayout, opened: Opened, found: Examination) -> None:
         resource=str((spec.get("fidelity") or {}).get("resource", "")),
         now=now,
         opened=float(old.get("opened", opened.first_time or now)),
+        expected_trials=old.get("trials", {}).get("expected"),
+        parallel=old.get("parallel"),
+        array_limit=old.get("array_limit"),
         queries=old.get("queries"),
     )
     released = opened.lease.beat(now, released=True)

@@ -20,11 +20,16 @@ _READ_BYTES = 4096
 
 
 class Bell:
-    """One end of the pair."""
+    """One end of the pair.
+
+    A program may close what it does not know, and get something else under the same number: that
+    is neither rung, nor read, nor closed.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor: Optional[int] = descriptor
         """To wait for; None when nobody is at the other end."""
+        self._identity = _identity(descriptor)
 
     @property
     def is_hung(self) -> bool:
@@ -33,18 +38,18 @@ class Bell:
 
     def ring(self) -> None:
         """Wake the other side, or whoever waits there next."""
-        if self.descriptor is not None:
+        if self._is_ours():
             import socket
 
-            # Gone, or it has not heard thousands of rings: then it hears those. Never by a
-            # signal: programs may have given SIGPIPE its deadly default back.
-            ours = os.dup(self.descriptor)
-            with contextlib.suppress(OSError), socket.socket(fileno=ours) as end:
+            # Gone, or it has not heard thousands of rings: then it hears those; or there are too
+            # many open files. Never by a signal: programs may have given SIGPIPE its deadly
+            # default back.
+            with contextlib.suppress(OSError), socket.socket(fileno=self._copy()) as end:
                 end.send(_RING, socket.MSG_NOSIGNAL)
 
     def has_rung(self) -> bool:
         """Tell whether the other side rang since the last call."""
-        if self.descriptor is None:
+        if not self._is_ours() or self.descriptor is None:
             return False
         try:
             data = os.read(self.descriptor, _READ_BYTES)
@@ -61,7 +66,7 @@ class Bell:
 
         Tells whether it rang.
         """
-        if self.descriptor is None:
+        if not self._is_ours() or self.descriptor is None:
             return False
         poller = select.poll()
         poller.register(self.descriptor, select.POLLIN)
@@ -71,9 +76,19 @@ class Bell:
 
     def close(self) -> None:
         """Hear nothing more; a second call does nothing."""
-        if self.descriptor is not None:
+        if self._is_ours() and self.descriptor is not None:
             descriptor, self.descriptor = self.descriptor, None
             os.close(descriptor)
+
+    def _is_ours(self) -> bool:
+        """Tell whether there is still this socket; if not, forget it."""
+        if self.descriptor is not None and _identity(self.descriptor) != self._identity:
+            self.descriptor = None
+        return self.descriptor is not None
+
+    def _copy(self) -> int:
+        assert self.descriptor is not None
+        return os.dup(self.descriptor)
 
 
 def bell_pair() -> "tuple[Bell, int]":
@@ -88,6 +103,15 @@ def bell_pair() -> "tuple[Bell, int]":
     for end in (ours, theirs):
         end.setblocking(False)
     return Bell(ours.detach()), theirs.detach()
+
+
+def _identity(descriptor: int) -> "Optional[tuple[int, int]]":
+    """Return what tells the open file from all others; None when there is none."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def describe(descriptor: int) -> str:
