@@ -268,7 +268,12 @@ class Study:
             attempt = trial.last_attempt
             if trial.state is TrialState.WAITING and (attempt is None or not attempt.is_live):
                 self._repeat[trial.number] = None
-        return self._take_back_old_classes()
+        actions = self._take_back_old_classes()
+        # What was reached stays reached, unless the spec now allows more.
+        reached = self._spent_limit()
+        if not reached and any(map(self._reaches_target, self.trials)):
+            reached = "target"
+        return [*actions, *self._halt(reached)] if reached else actions
 
     def _keep_by(self, keep: str) -> None:
         """Another rule says what stays, also for what the old one let stay."""
@@ -634,26 +639,31 @@ class Study:
     def _check_limits(self, attempt: AttemptRecord) -> list[Action]:
         if self.halt:
             return []
-        limits = self.limits
-        failed = self.trials[attempt.trial].state is TrialState.FAILED
+        trial = self.trials[attempt.trial]
+        failed = trial.state is TrialState.FAILED
         if failed and not attempt.gave_up and (actions := self._check_failures(attempt)):
             return actions
         if self.halt:
             return []
+        reached = self._spent_limit() or ("target" if self._reaches_target(trial) else "")
+        return self._halt(reached) if reached else []
+
+    def _spent_limit(self) -> str:
+        """Return the limit of what may be spent that is reached; empty: none."""
+        limits = self.limits
         if limits.gpu_hours is not None and self.used_gpu_hours() >= limits.gpu_hours:
-            return self._halt("gpu_hours")
+            return "gpu_hours"
         if limits.stall_trials is not None and self.results.since_best >= limits.stall_trials:
-            return self._halt("stall")
-        loss = self.results.loss_of(self.trials[attempt.trial], attempt.rung)
-        completed = self.trials[attempt.trial].state is TrialState.COMPLETED
-        if (
-            limits.target_loss is not None
-            and completed
-            and loss is not None
-            and loss <= limits.target_loss
-        ):
-            return self._halt("target")
-        return []
+            return "stall"
+        return ""
+
+    def _reaches_target(self, trial: TrialRecord) -> bool:
+        """Tell whether the trial was trained to its end and is as good as was asked for."""
+        target = self.limits.target_loss
+        if target is None or trial.state is not TrialState.COMPLETED:
+            return False
+        loss = self.results.loss_of(trial, trial.target_rung)
+        return loss is not None and loss <= target
 
     def _check_failures(self, attempt: AttemptRecord) -> list[Action]:
         """Pause before more is spent when most likely nothing can work."""

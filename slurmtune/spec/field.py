@@ -21,6 +21,8 @@ from slurmtune.spec.words import did_you_mean, kind, quoted, toml_text
 
 KEY = "\0"
 """Stands for the name of the key in messages and remedies."""
+PATH = "\1"
+"""Stands for the key with the tables that it is in, such as ``stop.target``, in remedies."""
 MAX_TEXT = 4096
 
 _STUDY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -467,7 +469,7 @@ def _command(value: Any) -> Any:
 
 def _table(value: Any) -> Any:
     if not isinstance(value, Mapping):
-        raise fault("M7", f"{KEY} must be a table, not {kind(value)}", f"open it with [{KEY}]")
+        raise fault("M7", f"{KEY} must be a table, not {kind(value)}", f"open it with [{PATH}]")
     return value
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from slurmtune.spec import model
-from slurmtune.spec.field import KEY
+from slurmtune.spec.field import KEY, PATH
 from slurmtune.spec.problem import Problem
 from slurmtune.spec.source import Path, Tree
 from slurmtune.spec.words import kind, nearest, quoted
@@ -272,7 +272,8 @@ def _problem(tree: Tree, item: dict[str, Any]) -> Problem:
     if item["type"] == "spec":
         context = item["ctx"]
         message = str(context["message"]).replace(KEY, name)
-        fix = str(context["fix"]).replace(KEY, name)
+        dotted = ".".join(str(part) for part in path)
+        fix = str(context["fix"]).replace(KEY, name).replace(PATH, dotted)
         return tree.problem(str(context["code"]), message, path, fix=fix, at_key=at_key)
     message = f"{name} cannot be {kind(item.get('input'))}"
     return tree.problem("M7", message, path, at_key=at_key)

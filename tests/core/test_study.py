@@ -1,5 +1,6 @@
 """The study: one fact a test, told by events."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -709,6 +710,39 @@ def test_no_better_best_for_long_enough_ends_the_study():
         rig.run(f"t0000{trial}.r0.a1", loss)
 
     assert rig.others == [Finish(reason="stall")]
+
+
+REACHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "gpu_hours": ({"gpu_hours": 2.0, "gpus": {"c0": 1}}, {"gpu_hours": 9.0}),
+    "target": ({"target_loss": 0.5}, {"target_loss": 0.1}),
+    "stall": ({"stall_trials": 1}, {"stall_trials": 9}),
+}
+
+
+@pytest.mark.parametrize("limit", REACHED)
+def test_a_limit_that_is_reached_holds_when_the_study_is_opened_again(limit):
+    rig = Rig(SingleRung(1), capacity=1, **REACHED[limit][0])
+    rig.run("t00000.r0.a1", 0.5)
+    if limit != "target":
+        rig.run("t00001.r0.a1", 0.9)
+    begun = len(rig.offers)
+    rig.open()
+
+    assert rig.others == [Finish(reason=limit)] * 2
+    assert len(rig.offers) == begun
+
+
+@pytest.mark.parametrize("limit", REACHED)
+def test_a_study_goes_on_when_the_limit_that_it_reached_is_raised(limit):
+    rig = Rig(SingleRung(1), capacity=1, **REACHED[limit][0])
+    rig.run("t00000.r0.a1", 0.5)
+    if limit != "target":
+        rig.run("t00001.r0.a1", 0.9)
+    begun = len(rig.offers)
+    rig.limits = dataclasses.replace(rig.limits, **REACHED[limit][1])
+    rig.open()
+
+    assert len(rig.offers) == begun + 1
 
 
 def test_wall_time_lets_running_attempts_reach_their_rung():
