@@ -17,6 +17,8 @@ from slurmtune.core.verdict import Verdict, VerdictKind
 
 _BEST = 5
 """How many of the best trials of a rung are kept at hand."""
+_ROUNDING = 1e-9
+"""A resource that a program adds up of parts may be off by so much: 0.1 + 0.2 is not 0.3."""
 
 
 @dataclass(slots=True)
@@ -128,7 +130,7 @@ class Results:
         if loss is not None and (self.best_loss is None or loss < self.best_loss):
             self.best_loss, self.since_best = loss, 0
         level = self._scheduler.ladder(trial.bracket)[rung]
-        if loss is not None and resource != level:
+        if loss is not None:
             self._note_stray(trial, rung, level, resource)
         self.history.add_observation(
             Observation(trial=trial.number, rung=rung, resource=level, loss=loss)
@@ -207,6 +209,8 @@ class Results:
         self, trial: TrialRecord, rung: int, level: Resource | None, resource: Resource | None
     ) -> None:
         if level is None or resource is None or self._scheduler.separate_rungs:
+            return
+        if math.isclose(resource, level, rel_tol=_ROUNDING):
             return
         trial.other_resources[rung] = resource
         if rung not in self.strays:

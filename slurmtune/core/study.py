@@ -319,7 +319,7 @@ class Study:
         if trial.state.is_final or trial.stop_wanted:
             return None
         trial.stop_wanted = True
-        self._judge(VerdictKind.STOPPED, trial, trial.target_rung, note="stopped by the user")
+        self._judge(VerdictKind.STOPPED, trial, self.rung_of(trial), note="stopped by the user")
         self._repeat.pop(number, None)
         attempt = trial.last_attempt
         if attempt is None or not attempt.is_live:
@@ -430,8 +430,8 @@ class Study:
         value = event.metrics.get(self.settings.objective.metric)
         if attempt.resource is None or event.resource > attempt.resource:
             attempt.resource = event.resource
-            if attempt.trial == 0 and len(self.first_reports) < _FIRST_REPORTS:
-                self.first_reports.append(event.resource)
+            if attempt.trial == 0:
+                self._note_first_report(event.resource)
         if value is None:
             return []
         if not attempt.reached_end:
@@ -448,6 +448,12 @@ class Study:
             if self.scheduler.reported(trial.number, event.resource, loss):
                 return self._stop_attempt(trial, attempt, trial.target_rung, loss)
         return []
+
+    def _note_first_report(self, resource: Resource) -> None:
+        """The first trial reported; a repeated attempt of it may begin from nothing again."""
+        seen = self.first_reports
+        if len(seen) < _FIRST_REPORTS and (not seen or resource > seen[-1]):
+            seen.append(resource)
 
     def _stop_attempt(
         self, trial: TrialRecord, attempt: AttemptRecord, rung: int, loss: float | None
@@ -553,7 +559,9 @@ class Study:
             self._enter(trial, TrialState.WAITING)
             self._repeat[trial.number] = None
         elif event.outcome is Outcome.CANCELLED:
-            self._judge(VerdictKind.STOPPED, trial, attempt.rung, note="its job was cancelled")
+            self._judge(
+                VerdictKind.STOPPED, trial, self.rung_of(trial), note="its job was cancelled"
+            )
             self._abandon(trial)
         else:
             self.wasted_gpu_seconds += spent

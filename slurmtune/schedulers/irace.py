@@ -33,7 +33,8 @@ class Irace(BaseScheduler):
 
     The best trial is the first of those that the last finished race has left: of those that were
     evaluated on most instances. An elite of which the race has not seen all instances again stays
-    before those that have beaten it on fewer.
+    before those that have beaten it on fewer. As long as no race has left any, be it that all of
+    them failed later, the best is who leads the race that goes on.
 
     When `decide` is told ``may_start=False`` while nothing runs, no newcomer can come any more:
     the race goes on with those that are there. A race that none has joined waits for a time when
@@ -181,10 +182,9 @@ class Irace(BaseScheduler):
         return () if race is None else self._races[race].compared(rung)
 
     def leaders(self) -> Leaders | None:
-        """Return those that the last finished race has left; before that, who leads the first."""
-        for number, race in reversed(list(enumerate(self._races, start=1))):
-            if not race.is_over and number > 1:
-                continue
+        """Return those that the last finished race has left; if there are none, who leads now."""
+        newest_first = reversed(list(enumerate(self._races, start=1)))
+        for number, race in sorted(newest_first, key=lambda one: not one[1].is_over):
             most = self._rules.least if race.is_over else len(race.order)
             trials = tuple(trial for trial in race.order[:most] if trial not in self._failed)
             if trials:

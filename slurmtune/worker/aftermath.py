@@ -9,6 +9,7 @@ Runs in the job: Python 3.8, standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from slurmtune.store import event_log, frame
@@ -16,6 +17,8 @@ from slurmtune.worker.attempt_log import AttemptLog
 from slurmtune.worker.metrics import MetricReader, Report, merged
 
 _PATIENCE_SECONDS = 5.0
+# A program that prints each batch of its test must not fill the memory of its job.
+_MOST_BYTES = 4 << 20
 
 
 class Aftermath:
@@ -34,21 +37,30 @@ class Aftermath:
         program wrote it, and told.
         """
         try:
+            self._reader.skip_to_last(_MOST_BYTES)
             items = merged(self._reader.read(final=True))
             reports = [item for item in items if isinstance(item, Report)][-self._most :]
             if reports:
                 self._append(reports)
         except OSError as error:
-            sys.stdout.write(f"slurmtune: {self._log_path}: late reports are not in it: {error}\n")
-            sys.stdout.flush()
+            # What is printed may go to the same full disk.
+            with contextlib.suppress(OSError):
+                sys.stdout.write(
+                    f"slurmtune: {self._log_path}: late reports are not in it: {error}\n"
+                )
+                sys.stdout.flush()
 
     def _append(self, reports: "list[Report]") -> None:
         log = AttemptLog(self._log_path)
-        for report in reports:
-            log.add(
-                event_log.REPORT,
-                late=True,
-                resource=report.resource,
-                metrics={name: frame.encode_number(v) for name, v in report.metrics.items()},
-            )
+        log.add_all(
+            event_log.REPORT,
+            [
+                {
+                    "late": True,
+                    "resource": report.resource,
+                    "metrics": {k: frame.encode_number(v) for k, v in report.metrics.items()},
+                }
+                for report in reports
+            ],
+        )
         log.finish(_PATIENCE_SECONDS)

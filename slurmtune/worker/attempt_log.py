@@ -5,10 +5,11 @@ Runs in the job: Python 3.8, standard library only.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import deque
-from typing import Any, Deque, Dict, List, Sequence
+from typing import Any, Deque, Dict, List, Mapping, Sequence
 
 from slurmtune.store import fs
 
@@ -34,6 +35,15 @@ class AttemptLog:
         if time.monotonic() >= self._retry_at:
             self._flush()
 
+    def add_all(self, kind: str, several: Sequence[Mapping[str, Any]]) -> None:
+        """Record what happened now, with one sync for very many: each may take a while."""
+        now = time.time()
+        for first in range(0, len(several), _MAX_PENDING):
+            chunk = several[first : first + _MAX_PENDING]
+            self._pending.extend({"k": kind, "time": now, **fields} for fields in chunk)
+            if time.monotonic() >= self._retry_at:
+                self._flush()
+
     def finish(self, patience_seconds: float) -> None:
         """Bring everything to the disk and close the log.
 
@@ -50,16 +60,22 @@ class AttemptLog:
             self._appender.close()
 
     def _flush(self) -> bool:
+        size = len(self._pending)
         while self._pending:
-            record = {"n": self._appender.count, **self._pending[0]}
+            count = self._appender.count
+            several = itertools.islice(self._pending, size)
             try:
-                self._appender.append(record)
+                self._appender.append_all([{"n": count + i, **r} for i, r in enumerate(several)])
             except OSError:
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
                 return False
             except ValueError:
-                pass  # over the size of a frame, and it always will be
-            self._pending.popleft()
+                if size > 1:
+                    size = 1
+                    continue
+                # It is over the size of a frame, and always will be.
+            for _ in range(size):
+                self._pending.popleft()
         return True
 
 

@@ -38,21 +38,23 @@ class Bell:
 
     def ring(self) -> None:
         """Wake the other side, or whoever waits there next."""
-        if self._is_ours():
+        descriptor = self._still_open()
+        if descriptor is not None:
             import socket
 
             # Gone, or it has not heard thousands of rings: then it hears those; or there are too
             # many open files. Never by a signal: programs may have given SIGPIPE its deadly
             # default back.
-            with contextlib.suppress(OSError), socket.socket(fileno=self._copy()) as end:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as end:
                 end.send(_RING, socket.MSG_NOSIGNAL)
 
     def has_rung(self) -> bool:
         """Tell whether the other side rang since the last call."""
-        if not self._is_ours() or self.descriptor is None:
+        descriptor = self._still_open()
+        if descriptor is None:
             return False
         try:
-            data = os.read(self.descriptor, _READ_BYTES)
+            data = os.read(descriptor, _READ_BYTES)
         except BlockingIOError:
             return False
         except OSError:
@@ -66,29 +68,26 @@ class Bell:
 
         Tells whether it rang.
         """
-        if not self._is_ours() or self.descriptor is None:
+        descriptor = self._still_open()
+        if descriptor is None:
             return False
         poller = select.poll()
-        poller.register(self.descriptor, select.POLLIN)
+        poller.register(descriptor, select.POLLIN)
         if not poller.poll(seconds * 1000):
             return False
         return self.has_rung()
 
     def close(self) -> None:
         """Hear nothing more; a second call does nothing."""
-        if self._is_ours() and self.descriptor is not None:
-            descriptor, self.descriptor = self.descriptor, None
+        descriptor, self.descriptor = self._still_open(), None
+        if descriptor is not None:
             os.close(descriptor)
 
-    def _is_ours(self) -> bool:
-        """Tell whether there is still this socket; if not, forget it."""
+    def _still_open(self) -> Optional[int]:
+        """Return the descriptor if it is still that of the socket; if not, forget it."""
         if self.descriptor is not None and _identity(self.descriptor) != self._identity:
             self.descriptor = None
-        return self.descriptor is not None
-
-    def _copy(self) -> int:
-        assert self.descriptor is not None
-        return os.dup(self.descriptor)
+        return self.descriptor
 
 
 def bell_pair() -> "tuple[Bell, int]":

@@ -124,19 +124,20 @@ def release(
     *,
     grace_seconds: float,
     deadline: Optional[float],
+    needed_seconds: float = 0.0,
 ) -> ProgramEnd:
     """Tell the program to leave, and return when it has; what it reported last is kept.
 
     It may test what it trained before it leaves: as long as its attempt took, and no less than
     ``grace_seconds``, until SIGTERM; ``grace_seconds`` more until SIGKILL. After a signal to the
     slot, or when it cannot be told, SIGTERM comes at once; at ``deadline``, a monotonic time,
-    SIGKILL.
+    SIGKILL. ``needed_seconds`` before it are left to what the slot claimed meanwhile.
     """
     program = held.process.program
     now = time.monotonic()
     ask_at = now + max(grace_seconds, held.seconds)
     if deadline is not None:
-        ask_at = min(ask_at, max(now + grace_seconds, deadline - grace_seconds))
+        ask_at = min(ask_at, max(now + grace_seconds, deadline - needed_seconds - grace_seconds))
     try:
         held.process.answer(held.more, NO_MORE)
     except OSError:

@@ -159,6 +159,21 @@ class MetricReader:
         self._told: List[str] = []
         self._counter = Counter(start)
 
+    def skip_to_last(self, most_bytes: int) -> None:
+        """Pass over all but the last whole lines, of so many bytes at most.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        try:
+            begin = os.stat(self._path).st_size - most_bytes
+        except FileNotFoundError:
+            return
+        if begin > self._offset:
+            # One byte earlier: a line that begins just there is whole.
+            data = fs.read_file(self._path, begin - 1, _MAX_READ_BYTES)
+            self._offset = begin + data.find(b"\n")
+
     def read(self, *, final: bool = False) -> List[Item]:
         """Return the items of the new whole lines; ``final`` takes a last line without its end."""
         items: List[Item] = []

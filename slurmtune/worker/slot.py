@@ -8,6 +8,7 @@ Runs in the job: Python 3.8, standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -326,6 +327,7 @@ class Slot:
                 self._inbox,
                 grace_seconds=self._limits.grace_seconds,
                 deadline=self._limits.deadline,
+                needed_seconds=0.0 if task is None else self._needed_seconds(task),
             )
         except BaseException:
             held.process.program.kill()
@@ -394,6 +396,10 @@ class Slot:
             return held.seconds_for(task)
         return float("inf") if task.attempt in self._too_long else self._usual_seconds(task.rung)
 
+    def _needed_seconds(self, task: Task) -> float:
+        """Return the time that must be left for a task that was claimed."""
+        return max(self._usual_seconds(task.rung), self._limits.least_seconds)
+
     def _usual_seconds(self, rung: int) -> float:
         """Return the median time of the attempts at this rung so far; 0 when there were none."""
         seconds = sorted(self._durations.get(rung, ()))
@@ -443,5 +449,7 @@ class _SlotLog:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"slurmtune: {text}\n")
-    sys.stdout.flush()
+    # On a full disk what was done counts, and not what is told of it.
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"slurmtune: {text}\n")
+        sys.stdout.flush()

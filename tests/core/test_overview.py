@@ -665,6 +665,27 @@ def test_a_program_that_ends_early_with_nan_is_no_example_of_reports() -> None:
     assert told.overview()["notes"] == []
 
 
+def test_a_resource_that_was_added_up_of_parts_is_that_of_the_rung() -> None:
+    told = Told(scheduler=Asha([0.3, 0.9], 3))
+    told.claim("t00000.r0.a1")
+    told.report("t00000.r0.a1", 0.1 + 0.2, 1.0)
+    told.end("t00000.r0.a1")
+
+    assert told.overview()["notes"] == []
+
+
+def test_reports_of_a_repeated_attempt_are_no_further_example() -> None:
+    told = Told(scheduler=Asha([10, 30], 3))
+    told.claim("t00000.r0.a1")
+    told.report("t00000.r0.a1", 4, 1.0)
+    told.end("t00000.r0.a1", Outcome.PREEMPTED)
+    told.claim("t00000.r0.a2")
+    for resource in (4, 8, 12):
+        told.report("t00000.r0.a2", resource, 1.0)
+
+    assert told.study.first_reports == [4, 8, 12]
+
+
 def test_instances_are_no_resource_that_could_be_missed() -> None:
     told = Told(scheduler=Irace(range(1, 13), dimension=1, budget=72, seed=0), trials=40)
     told.claim("t00000.r0.a1")

@@ -37,6 +37,7 @@ from slurmtune.core.fleet import Demand
 from slurmtune.core.objective import Goal, Objective
 from slurmtune.core.study import Study, StudySettings
 from slurmtune.core.trial import AttemptState, Outcome, TrialState
+from slurmtune.core.verdict import VerdictKind
 from slurmtune.errors import TransitionError
 from slurmtune.schedulers.asha import Asha
 from slurmtune.schedulers.asha_stopping import AshaStopping
@@ -682,6 +683,17 @@ def test_a_stopped_trial_does_not_hold_up_a_synchronous_stage():
     rig.end("t00002.r0.a1", Outcome.CANCELLED)
 
     assert rig.offers[-1].attempt == "t00000.r1.a1"
+
+
+def test_a_stop_by_the_user_is_judged_at_the_rung_that_the_trial_is_on_its_way_to():
+    rig = Rig(AshaStopping([1, 3, 9], 3), capacity=1)
+    rig.start("t00000.r2.a1")
+    rig.report("t00000.r2.a1", 1, 1.0)
+    rig.feed(StopRequested(time=0, trial=0))
+
+    assert [(verdict.kind, verdict.rung) for verdict in rig.study.verdicts] == [
+        (VerdictKind.STOPPED, 1)
+    ]
 
 
 # ------------------------------------------------------------------ limits

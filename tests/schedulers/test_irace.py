@@ -594,6 +594,22 @@ def test_an_elite_that_fails_is_not_best_any_more() -> None:
     assert after is None or gone.isdisjoint(after.trials)
 
 
+def test_when_all_elites_failed_the_best_is_who_leads_the_next_race() -> None:
+    run = Run(make(dimension=1, budget=300, instances=30), noisy_at_first).until(1)
+    before = run.scheduler.leaders()
+    assert before is not None
+    elites = set(before.trials)
+    run.loss = lambda trial, rung: None if trial in elites else noisy_at_first(trial, rung)
+    failed: set[int] = set()
+    while failed != elites and run.step():
+        failed |= {run.evaluated[-1][0]} & elites
+    leaders = run.scheduler.leaders()
+
+    assert leaders is not None
+    assert leaders.trials == (30, 45)
+    assert leaders.rule == "the first of 2 still in race 2, by the ranks on 6 instances"
+
+
 def test_nobody_is_best_when_all_failed() -> None:
     assert Run(make(), lambda *_: None).to_end().scheduler.leaders() is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,41 @@ def test_a_log_that_cannot_be_written_is_told(
     ended.keep('{"epoch": 3, "test_acc": 0.9}\n')
 
     assert "late reports are not in it" in capsys.readouterr().out
+
+
+def test_what_cannot_even_be_told_ends_nothing(
+    ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("slurmtune.worker.aftermath.AttemptLog", refused)
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", full)
+        ended.keep('{"epoch": 3, "test_acc": 0.9}\n')
+        with contextlib.suppress(OSError):
+            full.close()
+
+    assert len(ended.records()) == 1
+
+
+def test_of_a_flood_only_the_end_is_read(ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f'{{"epoch": {n}, "a": {n}}}\n' for n in range(10, 99)]
+    monkeypatch.setattr("slurmtune.worker.aftermath._MOST_BYTES", 3 * len(lines[0]))
+
+    ended.keep("".join(lines))
+
+    assert [one.get("resource") for one in ended.records()] == [None, 96, 97, 98]
+
+
+def test_all_are_brought_to_the_disk_at_once(
+    ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync takes a while on a shared file system, and the slot's time may be nearly up."""
+    syncs: list[int] = []
+    monkeypatch.setattr("slurmtune.store.fs.os.fsync", syncs.append)
+
+    ended.keep("".join(f'{{"epoch": {n}, "a": {n}}}\n' for n in range(90)))
+
+    assert len(ended.records()) == 91
+    assert len(syncs) <= 2

@@ -109,6 +109,15 @@ def test_record_that_fits_no_frame_is_left_out(tmp_path: Any) -> None:
     assert [record["n"] for record in event_log.read(str(tmp_path / "events.log"))] == [0]
 
 
+def test_of_many_records_only_the_one_that_fits_no_frame_is_left_out(tmp_path: Any) -> None:
+    log = AttemptLog(str(tmp_path / "events.log"))
+    log.add_all("report", [{"text": "x" * size} for size in (1, 70_000, 2)])
+    log.finish(0)
+
+    records = event_log.read(str(tmp_path / "events.log"))
+    assert [(record["n"], len(record["text"])) for record in records] == [(0, 1), (1, 2)]
+
+
 def test_words_are_cut_to_fit() -> None:
     assert fitting(["a" * 9, "b", "c"], length=6, total=100, from_end=False) == [
         "aaa...",

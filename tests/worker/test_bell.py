@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,53 @@ def test_something_else_with_its_number_is_not_rung(pair: tuple[Bell, Bell]) -> 
     inode = describe(theirs.descriptor).partition(":")[2]
 
     assert inherited_bell(f"{ours.descriptor}:{inode}") is None
+
+
+def test_a_program_may_close_what_it_does_not_know(pair: tuple[Bell, Bell]) -> None:
+    """As `os.closerange` does: its training must not end by that."""
+    theirs = pair[1]
+    assert theirs.descriptor is not None
+    os.close(theirs.descriptor)
+
+    theirs.ring()
+
+    assert not theirs.wait(60)
+    assert not theirs.is_hung
+
+
+def test_what_got_its_number_is_left_alone(pair: tuple[Bell, Bell]) -> None:
+    """Neither are bytes sent to it, nor taken from it, nor is it closed."""
+    theirs = pair[1]
+    number = theirs.descriptor
+    assert number is not None
+    one, other = socket.socketpair()
+    os.dup2(one.fileno(), number)
+    other.send(b"of the program")
+    other.setblocking(False)
+
+    theirs.ring()
+    assert not theirs.wait(60)
+    theirs.close()
+
+    with pytest.raises(BlockingIOError):
+        other.recv(1)
+    assert one.recv(100) == b"of the program"
+    os.close(number)
+    one.close()
+    other.close()
+
+
+def test_too_many_open_files_keep_nobody_from_going_on(
+    pair: tuple[Bell, Bell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(descriptor: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", refused)
+
+    pair[0].ring()
+
+    assert pair[0].is_hung
 
 
 @pytest.mark.parametrize("text", ["", ":", "3", "x:1", "-1:1", f"{10**30}:1", f"{2**31}:5"])

@@ -15,6 +15,7 @@ import pytest
 from slurmtune.store import event_log, frame, fs
 from slurmtune.worker.attempt import SlotIdentity
 from slurmtune.worker.held import Held, Process, release
+from slurmtune.worker.program import Program
 from slurmtune.worker.signals import SignalInbox
 from slurmtune.worker.slot import Slot
 from slurmtune.worker.task import Task
@@ -576,6 +577,51 @@ def test_who_holds_nothing_takes_its_own_offer_at_once(study: Any) -> None:
 
     assert study.end(attempt)["outcome"] == "SUCCEEDED"
     assert time.monotonic() - started < 4
+
+
+def test_a_test_leaves_the_time_that_what_was_claimed_needs(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    program = Program(
+        ["sleep", "60"], environment={}, folder=str(tmp_path), output=write, capture=False
+    )
+    process = Process(program, (), write, "")
+    one = waiting()._replace(process=process, more=str(tmp_path / "more"), seconds=60.0)
+    began = time.monotonic()
+
+    with SignalInbox() as inbox:
+        end = release(one, inbox, grace_seconds=0.1, deadline=began + 30, needed_seconds=29.5)
+    os.close(read)
+
+    assert end.signal == signal.SIGTERM
+    assert time.monotonic() - began < 15
+
+
+def test_what_was_claimed_while_a_program_waited_needs_its_time(
+    study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.publish(time_limit_seconds=1000)
+    told: list[float] = []
+    monkeypatch.setattr(
+        "slurmtune.worker.slot.release",
+        lambda *_, needed_seconds, **__: told.append(needed_seconds),
+    )
+    slot = Slot(
+        study.layout,
+        study.manifest,
+        SlotIdentity(TOKEN, 0, 0, "1", "here", 1),
+        started=time.monotonic(),
+        inbox=SignalInbox(),
+    )
+    other = task(attempt="t00008.r0.a1", trial=8, rung=0)
+
+    monkeypatch.setattr(slot, "_task_while_held", lambda held: other)
+    slot._hold(waiting())
+    slot._durations[0] = [300.0]
+    slot._hold(waiting())
+    monkeypatch.setattr(slot, "_task_while_held", lambda held: None)
+    slot._hold(waiting())
+
+    assert told == [60.0, 300.0, 0.0]
 
 
 # ------------------------------------------------------------------ what a program that waits can do
