@@ -220,7 +220,9 @@ def _neighbours(
         if place > before + 1:
             yield f"{_INDENT}     ..."
         notes = ["this trial"] if place == mine else []
-        notes += ["the last that may go on"] if place == places - 1 else []
+        # One without a finite result never goes on, also where there is room for it.
+        is_last = place == places - 1 and compared[place].value is not None
+        notes += ["the last that may go on"] if is_last else []
         note = f"   <- {', '.join(notes)}" if notes else ""
         yield f"{_INDENT}{place + 1:>4}  {trial_id(compared[place].trial)}  {value}{note}"
         before = place

@@ -345,7 +345,8 @@ def _bad_end(session: Session, reason: str, data: study.Overview) -> str:
         head = "no trial has finished"
     causes = [f"  {cause}" for cause in summary.commonest_causes(whole)]
     again = "  mend the cause; the same command goes on with the trials that are left"
-    if reason == "done" and not whole.may_start_trials:
+    is_over = reason == "done" or whole.final_trials == len(whole.trials)
+    if is_over and not whole.may_start_trials:
         again = (
             "  no trial is left: mend the cause, then start a new study (another study.name), or "
             "raise search.trials"

@@ -150,6 +150,9 @@ def _driver(overview: study.Overview) -> tuple[str, bool]:
     if driver["alive"]:
         return f"driver ok ({driver['host']}, pid {driver['pid']}, {ago} ago)", False
     if not is_unfinished(overview):
+        # A driver that was launched again only to find nothing left to do ended nothing.
+        if overview.get("ended") is not None:
+            ago = text.duration(clock.now() - overview["ended"])
         return f"ended {ago} ago", overview["state"] in {"paused", "stopped"}
     if not driver["host"]:
         return "no driver", True

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slurmtune.analysis import record
-from slurmtune.cli import clock, output, study, text
+from slurmtune.cli import clock, output, study, text, trials
 from slurmtune.cli.options import JsonOption, YesOption, parse_trial, study_and_trial
 from slurmtune.core.ids import trial_id
-from slurmtune.store import control, fs
+from slurmtune.store import control
 from slurmtune.store.layout import StudyLayout
 
 if TYPE_CHECKING:
@@ -63,7 +63,11 @@ def stop(
 
 
 def _stop_trial(layout: StudyLayout, number: int) -> str:
-    study.must_exist(study.read_study(layout), number)
+    whole = study.read_study(layout)
+    study.must_exist(whole, number)
+    state = trials.state_of(whole, whole.trials[number])
+    if state in {trials.StateWord.DONE, trials.StateWord.STOPPED, trials.StateWord.FAILED}:
+        return f"{trial_id(number)} is {state.value} already: there is nothing to stop"
     record.request_stop(layout, number)
     if not study.driver_state(layout).alive:
         return f"no driver runs: {trial_id(number)} is stopped at the next launch"
@@ -132,8 +136,7 @@ def _is_obeyed(layout: StudyLayout) -> bool:
     """Wait until the driver has taken all commands; tell whether it did."""
     deadline = clock.now() + _ANSWER_SECONDS
     while True:
-        names = fs.list_dir(layout.control)
-        if not any(name.endswith(".json") for name in names):
+        if control.is_empty(layout):
             return True
         if clock.now() >= deadline or not study.driver_state(layout).alive:
             return False

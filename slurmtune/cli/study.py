@@ -104,6 +104,7 @@ def overview_json(overview: Overview) -> dict[str, Any]:
         **overview,
         "time": text.iso_utc(overview["time"]),
         "opened": text.iso_utc(overview["opened"]),
+        "ended": text.iso_utc(overview.get("ended")),
         "driver": driver,
         "queue": [{**group, "start": text.iso_utc(group["start"])} for group in overview["queue"]],
     }

@@ -291,7 +291,8 @@ class Race:
         if protected > self._goal:
             return f"an elite: it stays until the others have seen its {protected} instances"
         waiting = len(self._missing) + self._open * (self.planned - len(self.joined))
-        others = f", once {waiting} more have finished it" if waiting else ""
+        have = "has" if waiting == 1 else "have"
+        others = f", once {waiting} more {have} finished it" if waiting else ""
         if self._goal < self._rules.first_test:
             return f"ranked after instance {self._goal}{others}"
         return f"tested after instance {self._goal}{others}"

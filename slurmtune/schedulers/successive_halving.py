@@ -141,7 +141,8 @@ class HalvingBracket(Bracket):
             return "decided when all trials of the stage have been started and have finished it"
         if not self._is_complete(rung):
             missing = self._members - self._rungs[rung].size
-            return f"decided when {missing} more of the stage have finished"
+            have = "has" if missing == 1 else "have"
+            return f"decided when {missing} more of the stage {have} finished"
         if place < self._places(rung):
             return "waits for a free slot"
         return "never: the stage is complete and better ones went on"

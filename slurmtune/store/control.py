@@ -60,6 +60,11 @@ def receive(layout: StudyLayout) -> List[Tuple[str, Dict[str, Any]]]:
     return commands
 
 
+def is_empty(layout: StudyLayout) -> bool:
+    """Tell whether no command waits; other files of the folder do not matter."""
+    return not any(_NAME.fullmatch(name) for name in fs.list_dir(layout.control))
+
+
 def acknowledge(layout: StudyLayout, name: str) -> None:
     """Remove a command that was taken; one that is gone already is no error.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from slurmtune.analysis.decisions import Rival
 from slurmtune.cli import explain
 from slurmtune.testing.written_study import simulate_into, spec_text
 
@@ -60,6 +61,14 @@ def test_a_promotion_tells_place_rule_and_cutoff(run: Any, asha: Path) -> None:
         out,
     )
     assert "1 t00000 0.9482 <- this trial, the last that may go on 2 t00001" in out
+
+
+def test_who_has_no_finite_result_is_never_the_last_that_may_go_on() -> None:
+    compared = [Rival(trial=trial, value=None) for trial in range(3)]
+
+    lines = [*explain._neighbours(2, compared, 3, everything=False)]
+
+    assert lines[-1].endswith("<- this trial")
 
 
 def test_what_a_paused_trial_waits_for(run: Any, asha: Path) -> None:

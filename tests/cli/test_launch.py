@@ -252,6 +252,15 @@ def test_the_first_line_tells_how_far_trials_are_trained(
     assert words in launch._first_line(check.examine(str(folder / "spec.toml"), given))
 
 
+def test_when_every_trial_failed_no_trial_is_left(run: Any, toy: Any, tmp_path: Path) -> None:
+    folder = toy(tmp_path / "toy", train="raise SystemExit(3)")
+    given = ["-s", "search.trials=2", "-s", "retry.max_failed=100"]
+    ended = run("launch", "--local=2", *given, cwd=folder)
+
+    assert ended.code == 1
+    assert "no trial is left: mend the cause, then start a new study" in ended.err
+
+
 def test_when_nothing_is_finite_it_says_so(run: Any, toy: Any, tmp_path: Path) -> None:
     """All trials have ended: none is left to go on with, and none is the best."""
     folder = toy(tmp_path / "toy", train=NOT_FINITE)

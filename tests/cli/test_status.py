@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -380,4 +381,15 @@ def test_slots_that_are_queued_ahead_wait_for_no_limit_of_the_user(run: Any, fak
     assert (
         'queue  2 wait for "JobArrayTaskLimit": queued ahead; at most 2 run at once\n'
         in run("status", cwd=fake.folder).out
+    )
+
+
+def test_when_it_ended_is_told_whatever_drivers_looked_at_it_since(run: Any, fake: Any) -> None:
+    fake.publish(state="done", ended=fake.overview["time"] - 7200)
+    fake.beat(alive=False)
+
+    assert "ended 2 h ago" in run("status", cwd=fake.folder).out
+    told = json.loads(run("status", "--json", cwd=fake.folder).out)["ended"]
+    assert datetime.fromisoformat(told).timestamp() == pytest.approx(
+        fake.overview["time"] - 7200, abs=1.0
     )

@@ -96,6 +96,14 @@ def test_an_unknown_trial_is_exit_code_4(run: Any, finished: Path, words: list[s
     assert ended.err.startswith("error: ")
 
 
+def test_a_trial_that_is_done_is_not_stopped(run: Any, finished: Path) -> None:
+    ended = run("stop", "0", cwd=finished)
+
+    assert ended.code == 0
+    assert ended.out == "t00000 is done already: there is nothing to stop\n"
+    assert not list((finished / "runs").glob("*/control/*-*.json"))
+
+
 def test_show_needs_a_trial(run: Any, finished: Path) -> None:
     assert run("show", cwd=finished).code == 2
 

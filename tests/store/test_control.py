@@ -46,6 +46,15 @@ def test_a_file_without_a_command_is_skipped(layout: StudyLayout, data: bytes) -
     assert [command["command"] for _, command in control.receive(layout)] == ["stop"]
 
 
+def test_what_is_no_command_waits_for_nobody(layout: StudyLayout) -> None:
+    """Such as the list of attempts after which nothing follows, which stays for good."""
+    fs.publish_file(layout.settled, b"{}")
+    assert control.is_empty(layout)
+
+    control.send(layout, {"command": "stop"})
+    assert not control.is_empty(layout)
+
+
 def test_other_files_are_left_alone(layout: StudyLayout) -> None:
     fs.publish_file(layout.finished, b"")
 
