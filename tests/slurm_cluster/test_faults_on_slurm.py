@@ -97,11 +97,13 @@ class Stage:
         self.signal(node, signal.SIGSTOP)
         self.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         ours = {f"SLURMD_NODENAME={node}", f"SLURM_CONF={self.cluster.conf}"}
-        for process in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                variables = Path("/proc", process, "environ").read_bytes().decode().split("\0")
-                if ours <= set(variables):
-                    os.kill(int(process), signal.SIGKILL)
+        # All stand still before one dies, or a slot would see its program die and tell of it.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    variables = Path("/proc", process, "environ").read_bytes().decode().split("\0")
+                    if ours <= set(variables):
+                        os.kill(int(process), number)
         self.signal(node, signal.SIGKILL)
 
 
