@@ -46,6 +46,8 @@ class SlotWatch:
         """Slots that claimed something and wait in the queue once more."""
         self._next_poll = 0.0
         self._dead_slots = 0
+        self._earlier: frozenset[str] | None = None
+        """Arrays of earlier launches; what made their slots die may have been mended since."""
         self._last_words = ""
         """Why the newest of them ended."""
         self._hopeless: frozenset[SlotKey] = frozenset()
@@ -101,6 +103,8 @@ class SlotWatch:
         Raises:
             BackendError: slots die before they do anything, or can never start.
         """
+        if self._earlier is None:
+            self._earlier = frozenset(self._desk.study.fleet.arrays)
         if now < self._next_poll:
             return False
         self._next_poll = now + self._desk.backend.poll_seconds
@@ -213,7 +217,7 @@ class SlotWatch:
         if is_lost and before is not None and before.state is SlotState.PENDING:
             # Cancelled by its user, or forgotten by Slurm: no sign that slots cannot work.
             return "that waited left the queue, as after scancel; more are submitted if needed"
-        self._dead_slots += 1
+        self._dead_slots += status.token not in (self._earlier or ())
         self._last_words = f" ({status.reason})" if status.reason else ""
         return "ended before claiming anything" + (f": {status.reason}" if status.reason else "")
 

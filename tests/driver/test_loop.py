@@ -382,6 +382,30 @@ def test_slots_that_die_before_they_claim_anything_end_the_driver(outcome: Outco
     assert len(backend.submitted) == 1
 
 
+class Waiting(DeadSlots):
+    """Slots that never start, after what earlier ones did has been told."""
+
+    def submit(self, array: ArraySpec) -> str:
+        self.submitted.append(array)
+        return "8"
+
+    def take_over(self, arrays: Sequence[ArraySpec]) -> None:
+        self._tracked = list(arrays)
+
+
+def test_slots_that_died_under_an_earlier_launch_do_not_end_this_one() -> None:
+    """What killed them, such as a line of [env], may have been mended in between."""
+    rig = StudyRig(trials=9, slots=4, most_hours=0.1)
+    first, second = Waiting(Outcome.FAILED), Waiting(Outcome.FAILED)
+    with pytest.raises(AssertionError, match="goes on"):
+        rig.launch(rig.new_driver(backend=first))
+    assert sum(array.size for array in first.submitted) >= 4
+    second.take_over(first.submitted)
+
+    with pytest.raises(AssertionError, match="goes on"):
+        rig.launch(rig.new_driver(backend=second))
+
+
 class CancelledByHand(DeadSlots):
     """Slots that wait, and then are gone without a trace."""
 
